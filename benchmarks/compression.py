@@ -197,7 +197,7 @@ def _same(measured: Sequence[Mapping[str, Any]]) -> float:
 def _latencies(
     points: Sequence[Point], histories: Sequence[np.ndarray]
 ) -> dict[str, dict[str, float]]:
-    """The median over several rounds; each times every file once, in a process of its own."""
+    """The median over several rounds; each times every file once, in a separate process."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "histories.npz"
         np.savez(file, *histories)
@@ -252,7 +252,7 @@ def files() -> list[Row]:
 
 
 def _bytes_after(student: RetrievalStudent, methods: Sequence[str]) -> int:
-    """The bytes of a compressed student's file; 0 where the sizes are refused."""
+    """The bytes of a compressed student's file; 0 if the sizes are refused."""
     try:
         return _bytes_of(compress(student, methods), quantization_of(methods))
     except InputError:

@@ -1,4 +1,4 @@
-"""What a distilling step costs, as ratios to steps timed in turn with it in the same run.
+"""The cost of a distilling step, as ratios to steps timed in turn with it in the same run.
 
     python benchmarks/distiller_step.py [--quick] [--json FILE]
 
@@ -123,7 +123,7 @@ def time_in_turn(steps: dict[str, Step], num_rounds: int, num_steps: int) -> dic
             start = time.perf_counter()
             for _ in range(num_steps):
                 step()
-            if round_number:  # the first round warms up
+            if round_number:  # the first round is a warm-up
                 times[name].append((time.perf_counter() - start) / num_steps * 1e3)
     return times
 
@@ -137,7 +137,7 @@ def step_of(model: tf.keras.Model, data: Any, optimizer: str = "adam") -> Step:
 
 
 class TwinWithStandardLoss(td.models.RetrievalStudent):
-    """The student with TensorFlow's own cross-entropy instead of ours."""
+    """The student with TensorFlow's cross-entropy instead of this package's."""
 
     def hard_loss(self, batch: dict, outputs: Any) -> tf.Tensor:
         """TensorFlow's sparse softmax cross-entropy."""
@@ -215,7 +215,7 @@ def live_teacher(
 
 
 def beside_keras(num_rounds: int, num_steps: int) -> tuple[list[float], list[float], str]:
-    """Our step and Keras 3's on equal dense models, in turn; and Keras 3's version."""
+    """This package's step and Keras 3's on equal dense models, in turn; and Keras 3's version."""
     batch_size = 256
     random = np.random.default_rng(0)
     x = tf.constant(random.normal(size=(batch_size, 64)), tf.float32)

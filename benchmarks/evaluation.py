@@ -1,4 +1,4 @@
-"""What evaluating costs: additional memory, time, and the time of TFRS' own metric.
+"""The cost of evaluation: additional memory, time, and the time of TFRS' own metric.
 
     python benchmarks/evaluation.py [--quick] [--large] [--json FILE]
 
@@ -99,7 +99,7 @@ def bare_product(num_users: int, num_items: int, dim: int) -> tuple[float, float
 
 
 def beside_tfrs(num_runs: int) -> list[Row]:
-    """The hits of a student in our metric and in FactorizedTopK, and the ratio of times."""
+    """A student's hits in this package's metric and in FactorizedTopK, and the ratio of times."""
     splits = td.data.split_by_time(td.data.movielens_100k(), max_history=100)
     whole = replace(splits.catalogue, exclude_seen=False)
     test = splits.test

@@ -1,12 +1,12 @@
-"""How good is a teacher on users that it never saw, by the number of folds?
+"""How good is a teacher on users outside its training data, by the number of folds?
 
     python benchmarks/folds.py [--quick] [--seed 0] [--teacher] [--out DIR]
 
-A student learns from teachers that never saw the example's user. With fewer folds such a teacher
-has fewer training users. The cost is measured as NDCG@10 of each user's query by the teacher of the
-user's fold, compared with the teacher of all users. MovieLens-100K: time-decayed EASE at several
-numbers of folds, and with `--teacher` the recipe's teacher at the recipe's number (trained once,
-kept on disk).
+A student learns from teachers that were not trained on the example's user. With fewer folds such a
+teacher has fewer training users. The cost is measured as NDCG@10 of each user's query by the
+teacher of the user's fold, compared with the teacher of all users. MovieLens-100K: time-decayed
+EASE at several numbers of folds, and with `--teacher` the recipe's teacher at the recipe's number
+(trained once, kept on disk).
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def lines_of(path: Path) -> int:
 
 
 def public_names() -> set[str]:
-    """The names of `tests/public_api.txt`, less rooms and the members of classes."""
+    """The names of `tests/public_api.txt`, without rooms and the members of classes."""
     lines = (ROOT / "tests" / "public_api.txt").read_text(encoding="utf-8").splitlines()
     paths = [re.split(r"[( ]", line)[0].split(".") for line in lines]
     rooms = {path.name for path in PACKAGE.iterdir() if path.is_dir()}

@@ -1,4 +1,4 @@
-"""Sentence vectors of sentence-transformers itself, with which the tests compare `TextEncoder`.
+"""Sentence vectors of sentence-transformers, with which the tests compare `TextEncoder`.
 
     python benchmarks/make_reference_vectors.py MODEL_FOLDER
 

@@ -78,7 +78,7 @@ MUTATIONS = (
         "models/student.py",
         "(self.hard_loss(batch, outputs), self.row_weights(batch)) for task in tasks",
         "(self.hard_loss(batch, outputs), None) for task in tasks",
-        ("distiller/test_distiller_rows.py", "sample_weights_reach_every_term"),
+        ("distiller/test_distiller_rows.py", "sample_weights_apply_to_every_term"),
     ),
     Mutation(
         "teacher's logits not masked like the student's",
@@ -99,14 +99,17 @@ MUTATIONS = (
         TEACHERS,
         "return tf.where(missing, 0.0, 1.0 if weights is None else tf.cast(weights, tf.float32))",
         "return 1.0 if weights is None else tf.cast(weights, tf.float32)",
-        ("distiller/test_ranking_distiller.py", "terms_are_the_equation or teacher_says_nothing"),
+        (
+            "distiller/test_ranking_distiller.py",
+            "terms_are_the_equation or batch_without_teacher_logits",
+        ),
     ),
     Mutation(
         "cold items ranked among all items",
         "models/two_tower.py",
         "items = tf.constant(self.cold_items, tf.int32)",
         "items = tf.range(1, self.num_items + 1)",
-        ("distiller/test_cold_items_task.py", "softmax_of_their_own"),
+        ("distiller/test_cold_items_task.py", "separate_softmax"),
     ),
     Mutation(
         "ids of items never hidden",
@@ -120,7 +123,7 @@ MUTATIONS = (
         TEACHERS,
         "if key not in self._logits:",
         "if True:",
-        ("distiller/test_ranking_distiller.py", "each_teacher_run_once_a_step"),
+        ("distiller/test_ranking_distiller.py", "each_teacher_run_once_per_step"),
     ),
     Mutation(
         "teacher outputs at rows of weight 0 are kept",
@@ -148,7 +151,7 @@ MUTATIONS = (
         STEP,
         "loss.temperature = float(self.temperatures[name].numpy())",
         "pass",
-        ("distiller/test_distiller_resume.py", "arguments_come_back"),
+        ("distiller/test_distiller_resume.py", "arguments_are_restored"),
     ),
     Mutation(
         "the first batch is not checked",

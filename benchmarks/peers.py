@@ -64,7 +64,7 @@ ENVIRONMENTS = {  # what pip installs
         "setuptools<81",
     ),
     "model2vec": ("model2vec[distill,quantization]==0.10.0", TORCH),  # of `transfer.py`
-    "ranx": ("ranx==0.3.21",),  # metrics alone: tests compare ours with them
+    "ranx": ("ranx==0.3.21",),  # metrics alone: tests compare this package's with them
 }
 PARTS = ("validation", "test")
 LATENCY_QUERIES = 200
@@ -496,7 +496,7 @@ class Bench:
         return evaluate(lambda histories, k: (scores, item_ids), self._queries(part), k=self.k)
 
 
-OWN = "session_peers.py"  # code of our own peers outside the package
+OWN = "session_peers.py"  # peers that are implemented here, outside the package
 
 
 def exchanged(splits: Splits) -> dict[str, np.ndarray]:

@@ -111,7 +111,7 @@ def table(report: dict, runs: list[TaskResults], task: str) -> str:
     """The comparison as Markdown."""
     keys = ["rmse"] if task == "rating" else ["auc", "gauc"]
     if task == "recommended":
-        keys = ["auc"]  # each review counts as a user of its own
+        keys = ["auc"]  # each review counts as a separate user
     heads = [f"{key.upper()} (95 % interval) | by seed" for key in keys]
     if task != "rating":
         heads.append("accuracy | F1")

@@ -1,4 +1,4 @@
-"""What limits the student? Changes one setting of it, or of its twin, at a time.
+"""What limits the student? Changes one setting of the student, or of its twin, at a time.
 
     python benchmarks/student_settings.py [--quick] [--seed 0] [--only NAME ...] [--out DIR]
 

@@ -1,4 +1,4 @@
-"""Which teacher is best where: every kind of teacher on MovieLens-100K, over several seeds.
+"""Which teacher is best in which regime: every kind on MovieLens-100K, over several seeds.
 
 Called by `benchmarks/teachers.py`. Each teacher is trained as in a recipe, chosen on validation,
 and evaluated on test once. Results are kept in a folder, one file per teacher, regime and seed, and

@@ -5,8 +5,8 @@
 
 Part `figures`: encoding a catalogue compared with the bare forward pass of the BERT; LoRA compared
 with full fine-tuning; reading top-K knowledge compared with training on it; a cache of a million
-items. Part `evidence` (`teacher_evidence.py`): which teacher is best where, with intervals;
-trainings that are on disk are not run again.
+items. Part `evidence` (`teacher_evidence.py`): which teacher is best in which regime, with
+intervals; trainings that are on disk are not run again.
 """
 
 from __future__ import annotations

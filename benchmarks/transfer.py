@@ -321,7 +321,7 @@ class VectorTower(tf.keras.layers.Layer):
 def vector_twin(
     recipe: RetrievalRecipe, data: RetrievalData, vectors: np.ndarray, name: str
 ) -> RetrievalStudent:
-    """The twin whose text tower is a projection of these vectors, trained as the twin is."""
+    """The twin whose text tower is a projection of these vectors, trained like the twin."""
     centred = vectors - vectors.mean(axis=0)
     _, _, directions = np.linalg.svd(centred, full_matrices=False)
     components = centred @ directions[:COMPONENTS].T
@@ -354,7 +354,7 @@ def fit_as_twin(
     validation: ValidationCallback,
     description: str,
 ) -> None:
-    """Train a student as the recipe's twin is trained."""
+    """Train a student like the recipe's twin."""
     fit_until_best(
         student,
         splits.train.batches(recipe.training.batch_size, seed=recipe.seed),

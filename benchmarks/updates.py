@@ -1,4 +1,4 @@
-"""Is an updated student as good as one trained from scratch, and what does each cost?
+"""Is an updated student as good as one trained from scratch, and what is the cost of each?
 
     python benchmarks/updates.py [--quick] [--seeds 0] [--slices 8] [--anew 4 8] [--out DIR]
 
@@ -9,7 +9,7 @@ far. All are measured on the test users of the data so far (each user's last 10 
 catalogue at that time; and, for forgetting, on users without new data since the first version.
 Costs are the seconds of the stages that a version needs: for a run data, words, teacher, knowledge,
 student and export, without its twin and its evaluation. Runs and updates that are on disk are not
-made again.
+run again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What all tests share: Keras 2 before TensorFlow, and the real data where it can be had."""
+"""Shared by all tests: Keras 2 before TensorFlow, and the real data if available."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tfrs_distill.keras_version import require_keras_2
 from tfrs_distill.pipeline.freed_memory import keep_freed_memory
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-LONGEST = (  # these files first, or one process would be left with one of them at the end
+LONGEST = (  # these files first; otherwise one process would run one of them alone at the end
     *("pipeline/test_ranking_run.py", "pipeline/test_run.py", "workflows/test_docs.py"),
     *("workflows/test_readme.py", "teachers/test_finetune.py", "pipeline/test_search.py"),
 )
 require_keras_2()
 keep_freed_memory()
-if "PYTEST_XDIST_WORKER" in os.environ:  # one core a worker, for the processes it starts too
+if "PYTEST_XDIST_WORKER" in os.environ:  # one core per worker, also for the processes it starts
     for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
 
@@ -28,7 +28,7 @@ from tfrs_distill.data import assets  # noqa: E402
 
 
 def pytest_collection_modifyitems(items):
-    """Puts the longest files first: processes take the files in this order."""
+    """Put the longest files first: processes take the files in this order."""
     tests = Path(__file__).parent
     longest = [tests / name for name in LONGEST]
     items.sort(key=lambda item: longest.index(item.path) if item.path in longest else len(longest))
@@ -36,23 +36,23 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="module", autouse=True)
 def let_go_of_models():
-    """Frees what a file's tests leave: functions, graphs, and the heap that held them."""
+    """Free the memory of a file's tests: functions, graphs, and their heap."""
     yield
     if "tensorflow" in sys.modules:
         import tensorflow as tf
 
         tf.keras.backend.clear_session()
     gc.collect()
-    gc.freeze()  # what is left, TensorFlow itself above all, is not looked through again
+    gc.freeze()  # the remaining objects, mainly TensorFlow's, are not scanned again
     if sys.platform == "linux":
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 @pytest.fixture(scope="session")
 def fetch_or_skip():
-    """Calls a function that fetches an asset; skips where the registry cannot be reached.
+    """Call a function that fetches an asset; skip if the registry is unreachable.
 
-    With `CI` set nothing is skipped: there, a test that did not run would look like one that
+    With `CI` set nothing is skipped: there, a skipped test would look like one that
     passed. Any other error, such as a wrong checksum, fails everywhere.
     """
 
@@ -69,33 +69,33 @@ def fetch_or_skip():
 
 @pytest.fixture(scope="session")
 def movielens_folder(fetch_or_skip):
-    """MovieLens-100K, from the asset cache that users have too."""
+    """MovieLens-100K, from the users' asset cache."""
     return fetch_or_skip(assets.MOVIELENS_100K.folder)
 
 
 @pytest.fixture(scope="session")
 def movielens_1m_folder(fetch_or_skip):
-    """MovieLens-1M, from the asset cache that users have too."""
+    """MovieLens-1M, from the users' asset cache."""
     return fetch_or_skip(assets.MOVIELENS_1M.folder)
 
 
 @pytest.fixture(scope="session")
 def book_crossing_folder(fetch_or_skip):
-    """Book-Crossing, from the asset cache that users have too."""
+    """Book-Crossing, from the users' asset cache."""
     return fetch_or_skip(assets.BOOK_CROSSING.folder)
 
 
 @pytest.fixture(scope="session")
 def minilm_folder(fetch_or_skip):
-    """all-MiniLM-L6-v2, from the asset cache that users have too."""
+    """all-MiniLM-L6-v2, from the users' asset cache."""
     return fetch_or_skip(assets.minilm_folder)
 
 
 @pytest.fixture(scope="session")
 def peer_python():
-    """The Python of a peer's environment, made by `benchmarks/peers.py` beside the asset cache.
+    """The Python of a peer's environment, made by `benchmarks/peers.py` next to the asset cache.
 
-    Skips where pip cannot fetch it; with `CI` set that fails, as in `fetch_or_skip`.
+    Skips if pip cannot fetch it; with `CI` set that fails, as in `fetch_or_skip`.
     """
 
     def python(name):

@@ -1,10 +1,10 @@
-"""Long lists of cases of which a few run by default and the others with `pytest -m nightly`."""
+"""Long lists of cases: a few run by default and the others with `pytest -m nightly`."""
 
 import pytest
 
 
 def nightly(*values):
-    """A case for `pytest.mark.parametrize` that is left out by default."""
+    """A case for `pytest.mark.parametrize` that is skipped by default."""
     return pytest.param(*values, marks=pytest.mark.nightly)
 
 

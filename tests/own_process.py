@@ -1,4 +1,4 @@
-"""A test file run as a script, for what has to be set before TensorFlow starts."""
+"""A test file run as a script, for settings that are needed before TensorFlow starts."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import tfrs_distill
 
 
 def printed_by(file, *arguments, timeout):
-    """The JSON on the last line that `python file arguments` prints, on this package, Keras 2."""
+    """The JSON on the last line that `python file arguments` prints, with this package, Keras 2."""
     package = Path(tfrs_distill.__file__).parents[1]
     paths = [str(package), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     finished = subprocess.run(

@@ -1,4 +1,4 @@
-"""Ranking students that need no training, rows for them, and what one of them must answer."""
+"""Ranking students that need no training, rows for them, and expected predictions."""
 
 import numpy as np
 import tensorflow as tf
@@ -50,7 +50,7 @@ def full_student(seed=0):
 
 
 def rows_for(num_rows, seed=1):
-    """Rows for `full_student`: known and unknown ids, numbers that are missing, empty histories."""
+    """Rows for `full_student`: known and unknown ids, missing numbers, empty histories."""
     random = np.random.default_rng(seed)
     rows = {
         "user_id": random.integers(-1, NUM_USERS + 2, num_rows),
@@ -66,9 +66,9 @@ def rows_for(num_rows, seed=1):
 
 
 def predictions(student, rows):
-    """What the Keras model says of rows."""
-    said = student.predictions({name: tf.constant(values) for name, values in rows.items()})
-    return {task: values.numpy() for task, values in said.items()}
+    """The Keras model's predictions of rows."""
+    output = student.predictions({name: tf.constant(values) for name, values in rows.items()})
+    return {task: values.numpy() for task, values in output.items()}
 
 
 USER_TASTE, ITEM_TASTE = (0.5, 1.0, -2.0, 3.0), (0.25, -1.0, 2.0, 0.5, 1.5)  # row 0 is unknown
@@ -87,5 +87,5 @@ def hand_student():
 
 
 def by_hand(user, item):
-    """What `hand_student` must say, in float64."""
+    """The expected output of `hand_student`, in float64."""
     return 1 / (1 + np.exp(1 - 2 * USER_TASTE[user] - 3 * ITEM_TASTE[item]))

@@ -1,4 +1,4 @@
-"""A student that needs no training, the float64 answer it must give, and a catalogue for it."""
+"""A student that needs no training, its expected output in float64, and a catalogue for it."""
 
 import numpy as np
 import tensorflow as tf
@@ -17,7 +17,7 @@ class PlantedStudent(tf.Module):
         self.max_history = max_history
         self.table = tf.Variable(rng.normal(size=[num_items + 1, embedding_dim]), dtype=tf.float32)
         self.bias = tf.Variable(rng.normal(size=[num_items + 1, 1]), dtype=tf.float32)
-        self.not_for_serving = tf.Variable(tf.zeros([50_000]))  # an optimizer's slot, say
+        self.not_for_serving = tf.Variable(tf.zeros([50_000]))  # such as an optimizer's slot
 
     def catalogue_embeddings(self):
         return tf.concat([self.table, self.bias], axis=1)
@@ -65,7 +65,7 @@ def histories_of(num_items, lengths, seed=1):
 
 
 def padded(histories, length, where="front"):
-    """One int32 row a history, 0 in front, at the back or between."""
+    """One int32 row per history, 0 in front, at the back or between."""
     rows = np.zeros([len(histories), length], np.int32)
     for row, history in zip(rows, histories):
         if where == "front":
@@ -78,14 +78,14 @@ def padded(histories, length, where="front"):
 
 
 def catalogue_of(num_items, titles=None):
-    """Items "i1", "i2", ... called "Film 1 (1991)", ... unless titles are given."""
+    """Items "i1", "i2", ... called "Film 1 (1991)", ... if no titles are given."""
     numbers = range(1, num_items + 1)
     titles = titles or [f"Film {number} (19{90 + number % 10})" for number in numbers]
     return Catalogue(tuple(f"i{number}" for number in numbers), tuple(titles), tuple(titles))
 
 
 def assert_answers(student, histories, scores, item_ids, k):
-    """Ids equal and scores within float32 rounding of a sum of a handful of products."""
+    """Ids are equal and scores are within float32 rounding of a sum of a few products."""
     assert scores.shape == item_ids.shape == (len(histories), k)
     assert scores.dtype == np.float32 and item_ids.dtype == np.int32
     for history, row_scores, row_ids in zip(histories, scores, item_ids):

@@ -37,12 +37,12 @@ REPORT = {
 
 
 class Calls(list):
-    """Recipe, folder and progress of each call, and how many processes the last one was given."""
+    """Recipe, folder and progress of each call, and the last call's number of processes."""
 
 
 @pytest.fixture
 def calls(monkeypatch):
-    """What the command line asked of the pipeline, which is a fake that returns `REPORT`."""
+    """The command line's calls of the pipeline, which is a fake that returns `REPORT`."""
     made = Calls()
 
     def run(recipe, out, progress, *, processes):
@@ -69,18 +69,18 @@ def fails(monkeypatch, error):
 
 @pytest.fixture
 def recommenders(monkeypatch):
-    """What was asked of `Recommender`; the answer has titles that are hard to print."""
-    asked = []
+    """Calls of `Recommender`; the result has titles that are hard to print."""
+    requested = []
     item = types.SimpleNamespace
 
     class Recommender:
         @classmethod
         def load(cls, path, *, format=None):
-            asked.append((path, format))
+            requested.append((path, format))
             return cls()
 
         def recommend(self, history, k=10, attributes=None):
-            asked.append((history, k))
+            requested.append((history, k))
             return [
                 item(item_id="7", title="[Rec] :cat: (2007)", score=1.5),
                 item(item_id="x9", title="Amélie " + "long " * 20 + "end", score=-0.25),
@@ -89,7 +89,7 @@ def recommenders(monkeypatch):
     module = types.ModuleType("tfrs_distill.serving.recommender")
     module.Recommender = Recommender
     monkeypatch.setitem(sys.modules, "tfrs_distill.serving.recommender", module)
-    return asked
+    return requested
 
 
 def python(*arguments, **environment):
@@ -129,7 +129,7 @@ def test_run_without_options_is_the_default_recipe(calls, capsys):
         (1, ["a GPU"], ["--processes", "3"], 3),
     ],
 )
-def test_a_run_has_two_processes_where_there_are_cores_and_no_gpu(
+def test_a_run_has_two_processes_with_several_cores_and_no_gpu(
     calls, monkeypatch, cores, gpus, options, expected
 ):
     monkeypatch.setattr("tfrs_distill.pipeline.worker.num_cores", lambda: cores)
@@ -153,7 +153,7 @@ def test_run_options_reach_the_recipe(calls, tmp_path):
     assert (recipe.teacher.kind, recipe.tuning.method) == ("item-item", "lora")
 
 
-def test_zero_is_a_value_not_a_missing_option(calls, tmp_path):
+def test_zero_is_a_value_and_not_a_missing_option(calls, tmp_path):
     file = tmp_path / "mine.toml"
     file.write_text('seed = 5\n[tuning]\nmethod = "lora"\n')
     arguments = ["run", "--recipe", str(file), "--seed", "0", "--tuning", "none"]
@@ -168,7 +168,7 @@ def test_quick_and_named_recipes(calls):
     assert recipe.knowledge.folds == 2
 
 
-def test_a_run_of_a_folder_is_called_after_its_data(calls, tmp_path):
+def test_a_run_of_a_folder_has_the_name_of_its_data(calls, tmp_path):
     for name in ("ml-1m.inter", "ml-1m.item"):
         (tmp_path / name).touch()
     assert cli.main(["run", "--quick", "--data-dir", str(tmp_path)]) == 0
@@ -178,8 +178,8 @@ def test_a_run_of_a_folder_is_called_after_its_data(calls, tmp_path):
     assert (calls[1][0].name, calls[1][0].data.source) == ("ml-1m-quick", "movielens-1m")
 
 
-def test_run_says_where_the_report_and_the_artefact_are(calls, tmp_path, capsys):
-    home = tmp_path / "[red]:cat:" / "ml-100k"  # neither markup nor a picture
+def test_run_prints_the_paths_of_report_and_artefact(calls, tmp_path, capsys):
+    home = tmp_path / "[red]:cat:" / "ml-100k"  # neither markup nor an emoji
     (home / "1").mkdir(parents=True)
     (home / "report.html").touch()
     assert cli.main(["run", "--out", str(home.parent)]) == 0
@@ -203,7 +203,7 @@ def test_run_says_where_the_report_and_the_artefact_are(calls, tmp_path, capsys)
         (["--out", "setup.py"], "--out must be a folder. Received: setup.py, which is a file"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(calls, capsys, monkeypatch, arguments, words):
+def test_a_user_error_is_one_line_and_exit_code_2(calls, capsys, monkeypatch, arguments, words):
     monkeypatch.chdir(ROOT)
     assert cli.main(["run", *arguments]) == 2
     shown = capsys.readouterr()
@@ -223,7 +223,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(calls, capsys, monkeypatch, argum
         ["run", "--see=1"],
     ],
 )
-def test_misuse_is_explained_with_exit_code_2(capsys, arguments):
+def test_wrong_usage_is_explained_with_exit_code_2(capsys, arguments):
     with pytest.raises(SystemExit) as caught:
         cli.main(arguments)
     assert caught.value.code == 2
@@ -242,7 +242,7 @@ def test_misuse_is_explained_with_exit_code_2(capsys, arguments):
         (PermissionError(errno.EACCES, "no", "/x/y"), "error: No permission to use /x/y. Choose"),
     ],
 )
-def test_errors_of_the_pipeline_that_are_the_users(monkeypatch, capsys, error, words):
+def test_errors_of_the_pipeline_that_the_user_can_correct(monkeypatch, capsys, error, words):
     fails(monkeypatch, error)
     assert cli.main(["run"]) == 2
     shown = capsys.readouterr()
@@ -258,7 +258,7 @@ def test_errors_of_the_pipeline_that_are_the_users(monkeypatch, capsys, error, w
         RuntimeError("ResourceExhausted: x.data; No space left on device [Op:SaveV2]"),
     ],
 )
-def test_a_full_disk_is_the_users_even_behind_another_error(monkeypatch, capsys, error):
+def test_a_full_disk_is_a_user_error_also_as_the_cause_of_another(monkeypatch, capsys, error):
     for failure in (error, RuntimeError("cannot save")):
         if failure is not error:
             failure.__cause__ = error
@@ -271,14 +271,14 @@ def test_a_full_disk_is_the_users_even_behind_another_error(monkeypatch, capsys,
 
 
 @pytest.mark.parametrize("error", [ValueError("ours"), ImportError("ours"), OSError(5, "I/O")])
-def test_our_own_errors_keep_their_traceback(monkeypatch, error):
+def test_internal_errors_keep_their_traceback(monkeypatch, error):
     fails(monkeypatch, error)
     with pytest.raises(type(error)) as caught:
         cli.main(["run"])
     assert caught.value is error
 
 
-def test_an_interrupt_says_how_to_resume(monkeypatch, capsys):
+def test_an_interrupt_prints_how_to_resume(monkeypatch, capsys):
     fails(monkeypatch, KeyboardInterrupt())
     assert cli.main(["run"]) == 130
     assert "run the same command again to resume" in capsys.readouterr().err
@@ -296,7 +296,7 @@ def test_keras_3_is_an_error_with_the_first_line_to_write(calls, monkeypatch, ca
     assert calls == []
 
 
-def test_tensorflow_is_quiet_unless_the_user_said_otherwise(calls, monkeypatch):
+def test_tensorflow_is_quiet_by_default(calls, monkeypatch):
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
     cli.main(["run"])
     assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3"
@@ -305,7 +305,7 @@ def test_tensorflow_is_quiet_unless_the_user_said_otherwise(calls, monkeypatch):
     assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
 
 
-def test_a_search_that_is_refused_says_nothing_but_why(tmp_path):
+def test_a_refused_search_prints_only_the_reason(tmp_path):
     arguments = ["--recipe", "synthetic", "--out", str(tmp_path / "out"), "--search", "seed=1,2"]
     result = python("-m", "tfrs_distill", "tune", *arguments)
     assert (result.returncode, result.stdout) == (2, "")
@@ -335,7 +335,7 @@ def test_recommend_prints_json(recommenders, capsys):
     assert [row["rank"] for row in answer] == [1, 2]
 
 
-def test_recommend_from_no_artefact_is_the_users_mistake(tmp_path, capsys):
+def test_recommend_without_an_artefact_is_a_user_error(tmp_path, capsys):
     assert cli.main(["recommend", str(tmp_path / "gone"), "--history", "Heat"]) == 2
     err = capsys.readouterr().err
     assert err.startswith("error: ") and "gone" in err and err.count("\n") == 1
@@ -343,7 +343,7 @@ def test_recommend_from_no_artefact_is_the_users_mistake(tmp_path, capsys):
 
 @pytest.fixture(scope="module")
 def artefact(tmp_path_factory):
-    """Sixty items "i1" ... called "Film 1 (1991)" ...; the student and what it must answer."""
+    """Sixty items "i1" ... called "Film 1 (1991)" ...; the student and its expected output."""
     from planted_student import PlantedStudent, catalogue_of
 
     from tfrs_distill.export import export_artefact
@@ -387,14 +387,14 @@ def reads_plans(tmp_path_factory):
         ),
     ],
 )
-def test_recommend_to_someone_new_by_attributes(reads_plans, capsys, arguments, best, note):
+def test_recommend_to_a_new_user_by_attributes(reads_plans, capsys, arguments, best, note):
     assert cli.main(["recommend", reads_plans, "-k", "2", "--json", *arguments]) == 0
     shown = capsys.readouterr()
     assert [item["item_id"] for item in json.loads(shown.out)] == best
     assert shown.err == note
 
 
-def test_of_many_values_that_are_known_the_first_are_named(reads_plans, capsys, monkeypatch):
+def test_of_many_known_values_the_first_are_named(reads_plans, capsys, monkeypatch):
     monkeypatch.setattr(cli, "SHOWN_VALUES", 1)
     assert cli.main(["recommend", reads_plans, "--attribute", "plan=silver"]) == 0
     assert capsys.readouterr().err.endswith("known values: free and 1 more\n")
@@ -409,7 +409,7 @@ def test_of_many_values_that_are_known_the_first_are_named(reads_plans, capsys, 
         ("age=old", "Attribute 'age' must be a number, or None if it is missing. Received"),
     ],
 )
-def test_attributes_that_cannot_be_read_are_one_line(reads_plans, capsys, given, words):
+def test_invalid_attributes_are_one_line(reads_plans, capsys, given, words):
     assert cli.main(["recommend", reads_plans, "--attribute", given]) == 2
     shown = capsys.readouterr()
     assert shown.err.startswith("error: ") and words in shown.err
@@ -459,7 +459,7 @@ def test_recommend_from_a_saved_model_is_quiet_and_agrees(artefact):
         (["--attribute", "age=25"], "reads histories alone. Received: user attributes"),
     ],
 )
-def test_a_question_that_has_no_answer_is_one_line(artefact, capsys, arguments, words):
+def test_an_invalid_recommend_call_is_one_line(artefact, capsys, arguments, words):
     assert cli.main(["recommend", str(artefact[1].folder), *arguments]) == 2
     shown = capsys.readouterr()
     assert shown.err.startswith("error: ") and words in shown.err
@@ -489,13 +489,13 @@ def test_version_and_python_m():
     assert result.stdout.startswith("tfrs-distill 0.")
 
 
-def test_an_exit_code_leaves_the_process():
+def test_an_exit_code_is_that_of_the_process():
     result = python("-m", "tfrs_distill", "run", "--recipe", "nothing")
     assert result.returncode == 2
     assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
 
 
-def test_a_title_that_the_terminal_cannot_show_is_no_error():
+def test_a_title_that_the_terminal_cannot_show_is_not_an_error():
     script = textwrap.dedent("""
         import sys, types
         from types import SimpleNamespace as item
@@ -514,7 +514,7 @@ def test_a_title_that_the_terminal_cannot_show_is_no_error():
 
 
 @pytest.mark.parametrize("rows, reader", [(9999, "head -n 1"), (1, "true")])
-def test_a_reader_that_leaves_early_is_no_error(rows, reader):
+def test_a_closed_pipe_is_not_an_error(rows, reader):
     script = textwrap.dedent(f"""
         import sys, time
         from types import SimpleNamespace as item

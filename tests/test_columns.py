@@ -1,4 +1,4 @@
-"""Columns in every form that a caller has them, against what they were made of."""
+"""Columns in every type that a caller may pass, compared with their source."""
 
 import datetime
 
@@ -10,7 +10,7 @@ from tfrs_distill.columns import plain_array, plain_texts, row_numbers
 from tfrs_distill.errors import InputError
 
 NUMBERS = [3, 1, 2]
-LABELS = [2, 0, 1]  # an index that a Series would be taken by, were it taken by label
+LABELS = [2, 0, 1]  # an index by which a Series would be read, if read by label
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ LABELS = [2, 0, 1]  # an index that a Series would be taken by, were it taken by
     ],
     ids=lambda values: type(values).__name__,
 )
-def test_numbers_keep_their_order_whatever_they_are_in(values):
+def test_numbers_keep_their_order_in_any_type(values):
     array = plain_array("users", values)
     assert array.dtype.kind in "iu"
     assert array.tolist() == NUMBERS
@@ -64,7 +64,7 @@ def test_rows_of_lists_and_frames_have_two_axes():
         (3, r"`x` must be a column: .* Received: int\."),
     ],
 )
-def test_what_is_no_column_is_refused(values, words):
+def test_an_invalid_column_is_refused(values, words):
     for plain in (plain_array, plain_texts):
         with pytest.raises(InputError, match=words):
             plain("x", values)
@@ -95,7 +95,7 @@ def test_rows_of_unequal_length_and_masked_entries_are_refused():
     ],
     ids=lambda values: f"{type(values).__name__}-{getattr(values, 'dtype', '')}",
 )
-def test_texts_become_strings_whatever_they_are_in(values):
+def test_texts_become_strings_from_any_type(values):
     texts = plain_texts("item_ids", values)
     assert texts == ("50", "7", "tt")
     assert {type(text) for text in texts} == {str}
@@ -123,7 +123,7 @@ def test_texts_of_whole_numbers_and_of_tensors():
         (np.array("x"), r"`ids` must have one entry per row\. Received the shape \[\]"),
     ],
 )
-def test_what_is_no_text_is_named_with_its_row(values, words):
+def test_an_invalid_text_is_named_with_its_row(values, words):
     with pytest.raises(InputError, match=words):
         plain_texts("ids", values)
 

@@ -31,7 +31,7 @@ def test_text_is_utf_8(tmp_path):
     assert (tmp_path / "a.txt").read_bytes() == b"Caf\xc3\xa9"
 
 
-def test_failed_file_leaves_the_old_one_and_nothing_else(tmp_path):
+def test_failed_file_keeps_the_old_one_and_nothing_else(tmp_path):
     target = tmp_path / "a.txt"
     target.write_text("old")
     with pytest.raises(DiskFull), whole_file(target, "w") as file:
@@ -58,7 +58,7 @@ def test_folder_appears_at_the_end_of_the_block_and_replaces_the_old_one(tmp_pat
         assert names(target.parent) == ["model"]
 
 
-def test_failed_folder_leaves_the_old_one_and_nothing_else(tmp_path):
+def test_failed_folder_keeps_the_old_one_and_nothing_else(tmp_path):
     target = tmp_path / "model"
     target.mkdir()
     (target / "old").write_text("old")

@@ -1,4 +1,4 @@
-"""Which Keras a process gets, each case in a process of its own."""
+"""The Keras version of a process, each case in a separate process."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ def test_before_tensorflow_it_chooses_keras_2():
     assert done.stdout.startswith("tf_keras."), done.stderr
 
 
-def test_it_overrules_a_variable_that_asks_for_keras_3():
+def test_it_overrides_a_variable_that_selects_keras_3():
     done = run(
         "import os\n"
         "from tfrs_distill.keras_version import require_keras_2; require_keras_2()\n"
@@ -33,7 +33,7 @@ def test_it_overrules_a_variable_that_asks_for_keras_3():
 
 
 @pytest.mark.nightly
-def test_tensorflow_with_keras_2_already_imported_is_fine():
+def test_tensorflow_with_keras_2_already_imported_is_allowed():
     done = run(
         "import tensorflow\n"
         "from tfrs_distill.keras_version import require_keras_2; require_keras_2()\n"
@@ -44,7 +44,7 @@ def test_tensorflow_with_keras_2_already_imported_is_fine():
 
 
 @pytest.mark.nightly
-def test_a_variable_set_after_keras_3_was_used_comes_too_late():
+def test_a_variable_set_after_keras_3_was_used_is_too_late():
     done = run(
         "import os, tensorflow as tf; tf.keras.Model\n"
         "os.environ['TF_USE_LEGACY_KERAS'] = '1'\n"
@@ -53,7 +53,7 @@ def test_a_variable_set_after_keras_3_was_used_comes_too_late():
     assert "has chosen Keras 3" in done.stderr.strip().splitlines()[-1]
 
 
-def test_keras_3_already_chosen_says_what_to_put_first():
+def test_keras_3_already_chosen_error_has_the_first_line_to_write():
     done = run("import tensorflow\nimport tfrs_distill.keras_version as k\nk.require_keras_2()")
     assert done.returncode == 1
     last_line = done.stderr.strip().splitlines()[-1]

@@ -1,4 +1,4 @@
-"""Locks: who holds one, who waits, and what the dead leave."""
+"""Locks: holders, waiting, and killed processes."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ import pytest
 from tfrs_distill.files import lock_of, locked
 
 
-def test_a_held_lock_is_not_had_twice_and_leaves_no_file(tmp_path):
+def test_a_held_lock_cannot_be_acquired_again_and_leaves_no_file(tmp_path):
     path = tmp_path / "new folder" / "shard"
     with locked(path) as first, locked(path, wait=False) as second:
         assert (first, second) == (True, False)
@@ -24,7 +24,7 @@ def test_another_paths_lock_is_free(tmp_path):
         assert mine
 
 
-def test_a_lock_is_let_go_on_an_error(tmp_path):
+def test_a_lock_is_released_on_an_error(tmp_path):
     with pytest.raises(KeyboardInterrupt), locked(tmp_path / "a"):
         raise KeyboardInterrupt
     with locked(tmp_path / "a", wait=False) as mine:
@@ -44,20 +44,20 @@ def holder_of(path):
     return child
 
 
-def test_a_dead_process_holds_nothing(tmp_path):
+def test_a_dead_process_holds_no_lock(tmp_path):
     path = tmp_path / "shard"
     child = holder_of(path)
     with locked(path, wait=False) as mine:
         assert not mine
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    assert lock_of(path).exists()  # it could not tidy up
+    assert lock_of(path).exists()  # it could not clean up
     with locked(path, wait=False) as mine:
         assert mine
     assert not lock_of(path).exists()
 
 
-def test_one_who_waits_goes_on_when_the_holder_dies(tmp_path):
+def test_a_waiting_process_continues_when_the_holder_dies(tmp_path):
     path = tmp_path / "shard"
     child = holder_of(path)
     killer = os.fork()
@@ -73,8 +73,8 @@ def test_one_who_waits_goes_on_when_the_holder_dies(tmp_path):
         os.waitpid(process, 0)
 
 
-def test_a_lock_file_that_its_holder_removed_is_not_taken_for_the_lock(tmp_path):
-    """One waits for the file that the holder takes away with it."""
+def test_a_lock_file_that_its_holder_removed_is_not_the_lock(tmp_path):
+    """A process waits for the file that the holder removes."""
     path, held, end = tmp_path / "shard", threading.Event(), threading.Event()
 
     def waits():
@@ -107,7 +107,7 @@ def counting(counter, path, times):
     return child
 
 
-def test_no_two_processes_hold_a_lock_though_each_removes_its_file(tmp_path):
+def test_no_two_processes_hold_a_lock_although_each_removes_its_file(tmp_path):
     """Three processes count in one file, as fast as they can."""
     counter = tmp_path / "counter"
     counter.write_text("0")

@@ -1,4 +1,4 @@
-"""The lines that `benchmarks/mutations.py` damages are there, once each."""
+"""Each line that `benchmarks/mutations.py` changes exists exactly once."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
-def test_every_line_to_damage_is_there_once_and_so_is_its_test_file(monkeypatch):
+def test_every_line_to_change_exists_once_and_so_does_its_test_file(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     sys.modules.pop("mutations", None)
     from mutations import MUTATIONS, damaged

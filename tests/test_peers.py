@@ -1,4 +1,4 @@
-"""The peers of `benchmarks/peers.py` that are our own code, and what its processes exchange."""
+"""The peers of `benchmarks/peers.py` that are implemented here, and its processes' data."""
 
 import json
 import sys
@@ -17,7 +17,7 @@ SEQUENCES = [np.array([1, 2, 3], np.int32), np.array([2, 3, 4, 1, 5], np.int32)]
 
 @pytest.fixture
 def benchmarks(monkeypatch):
-    """Makes the scripts importable, and forgets them again."""
+    """Makes the scripts importable, and removes them again."""
     monkeypatch.syspath_prepend(str(BENCHMARKS / "peers"))
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     before = set(sys.modules)
@@ -32,7 +32,7 @@ def train(max_history: int = 2) -> Windows:
 
 
 @pytest.mark.parametrize("max_history", [2, 3, 50])
-def test_windows_give_the_sequences_back_that_they_were_cut_from(benchmarks, max_history):
+def test_sequences_are_restored_from_their_windows(benchmarks, max_history):
     from session_peers import training_sequences
 
     found = training_sequences(train(max_history))
@@ -41,7 +41,7 @@ def test_windows_give_the_sequences_back_that_they_were_cut_from(benchmarks, max
         np.testing.assert_array_equal(items, sequence)
 
 
-def test_sequential_rules_are_those_counted_by_hand(benchmarks):
+def test_sequential_rules_equal_those_counted_by_hand(benchmarks):
     from session_peers import SequentialRules
 
     scorer = SequentialRules(train(), window=2, decay=2.0, normalisation=0.0)
@@ -50,14 +50,14 @@ def test_sequential_rules_are_those_counted_by_hand(benchmarks):
     assert scorer.rules[1].tolist() == [0.0, 0.0, 1.0, 0.5, 0.0, 1.0]
     shares = SequentialRules(train(), window=2, decay=2.0, normalisation=1.0)
     np.testing.assert_allclose(shares.rules[2], scorer.rules[2] / 3)  # 2 items and 1 for safety
-    # After 1, 2 the latter counts 1, the former exp(-1 / 2): 3 gets 2 + .5 e, 4 .5, 5 1 e.
+    # After 1, 2 the latter has weight 1, the former exp(-1 / 2): 3 gets 2 + .5 e, 4 .5, 5 1 e.
     scores, items = scorer([np.array([1, 2])], 3)
     assert items.tolist() == [[3, 5, 4]]
     e = np.exp(-0.5)
     np.testing.assert_allclose(scores[0], [2 + 0.5 * e, e, 0.5], rtol=1e-6)
 
 
-def test_the_nearest_sessions_give_their_items(benchmarks):
+def test_the_nearest_sessions_provide_the_items(benchmarks):
     from session_peers import VSKNN
 
     # After 4, 3: the first session shares 3, sqrt(3) long; the second both, sqrt(5) long.
@@ -66,12 +66,12 @@ def test_the_nearest_sessions_give_their_items(benchmarks):
     assert items.tolist() == [[1, 2, 5]]
     np.testing.assert_allclose(scores[0], [first + second, first + second, second], rtol=1e-6)
     scores, items = VSKNN(train(), neighbours=1, decay=4.0)([np.array([4, 3])], 3)
-    np.testing.assert_allclose(scores[0], [second] * 3, rtol=1e-6)  # only the nearer is left
+    np.testing.assert_allclose(scores[0], [second] * 3, rtol=1e-6)  # only the nearest is left
     rare = VSKNN(train(), neighbours=2, decay=4.0, rarity=1.0)
     np.testing.assert_allclose(rare.rarity[[1, 4]], np.log([2.0, 3.0]), rtol=1e-6)
 
 
-def test_every_peer_gets_as_many_different_trials_and_its_own_settings_first(benchmarks):
+def test_every_peer_gets_as_many_different_trials_and_its_default_settings_first(benchmarks):
     from peers import ENVIRONMENTS, PEERS, folder_name
 
     for name, peer in PEERS.items():
@@ -80,14 +80,14 @@ def test_every_peer_gets_as_many_different_trials_and_its_own_settings_first(ben
         assert len(trials) == min(9, size), name
         assert len({json.dumps(settings) for settings in trials}) == len(trials)
         assert trials[0] == {key: values[0] for key, values in peer.space.items()}
-        assert trials[:4] == peer.trials(4)  # more trials keep those that are there
+        assert trials[:4] == peer.trials(4)  # more trials keep the existing ones
         assert (peer.make is None) == bool(peer.script)
         assert not peer.script or (BENCHMARKS / "peers" / peer.script).is_file()
         assert not peer.environment or peer.environment in ENVIRONMENTS
     assert len({folder_name(name) for name in PEERS}) == len(PEERS)
 
 
-def test_a_process_is_given_histories_and_no_positives_and_its_lists_lack_the_history(
+def test_a_process_gets_histories_without_positives_and_its_lists_exclude_the_history(
     benchmarks, tmp_path
 ):
     from exchange import Queries, Request, history_weights
@@ -108,11 +108,11 @@ def test_a_process_is_given_histories_and_no_positives_and_its_lists_lack_the_hi
     request = object.__new__(Request)
     request.model, request._k, request.exclude_seen = "planted", 3, bool(arrays["exclude_seen"])
     scores = np.array([[9.0, 5, 4, 3, 2, 1], [9.0, 1, 1, 9, 4, 1]])
-    asked = Queries(arrays["test_users"], list(histories))
-    best = request._best(lambda users, histories: scores, asked)
+    requested = Queries(arrays["test_users"], list(histories))
+    best = request._best(lambda users, histories: scores, requested)
     assert best.tolist() == [[0, 0, 0], [4, 1, 2]]  # all seen; equal scores in catalogue order
     request.exclude_seen = False
-    best = request._best(lambda users, histories: scores, asked)
+    best = request._best(lambda users, histories: scores, requested)
     assert best.tolist() == [[1, 2, 3], [3, 4, 1]]
     weights = history_weights([histories[1], np.array([2, 5])], 5, 2.0)
     np.testing.assert_allclose(weights[1], [0, 0, np.exp(-0.5), 0, 0, 1], rtol=1e-6)

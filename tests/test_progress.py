@@ -12,12 +12,12 @@ def a_job(progress: Progress) -> int:
     return done
 
 
-def test_silent_progress_says_nothing_and_lets_the_job_finish(capfd):
+def test_silent_progress_prints_nothing_and_the_job_finishes(capfd):
     assert a_job(SilentProgress()) == 3
     assert capfd.readouterr() == ("", "")
 
 
-def test_silent_progress_lets_an_error_through():
+def test_silent_progress_passes_an_error_on():
     try:
         with SilentProgress().bar("reading", total=1):
             raise KeyError("mine")

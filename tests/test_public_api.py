@@ -1,10 +1,10 @@
-"""The public API is what `public_api.txt` says: dotted names and signatures.
+"""The public API equals `public_api.txt`: dotted names and signatures.
 
-A difference is a decision. When it is meant, write the file anew with
+A difference is a decision. If it is intended, write the file again with
 
     python tests/test_public_api.py
 
-and say in CHANGELOG.md what changed.
+and describe the change in CHANGELOG.md.
 """
 
 import importlib
@@ -22,7 +22,7 @@ FROZEN = Path(__file__).with_name("public_api.txt")
 
 
 def public_api():
-    """One line a name: `tfrs_distill.room.Name(parameters) -> result`."""
+    """One line per name: `tfrs_distill.room.Name(parameters) -> result`."""
     import tfrs_distill
 
     rooms = [f"tfrs_distill.{info.name}" for info in pkgutil.iter_modules(tfrs_distill.__path__)]
@@ -39,7 +39,7 @@ def public_api():
 
 
 def line_of(dotted, thing):
-    """A module, a function or a class with the parameters it takes."""
+    """A module, a function or a class with its parameters."""
     if hasattr(thing, "_fields"):  # a NamedTuple
         return f"{dotted}({', '.join(thing._fields)})"
     if inspect.isclass(thing):
@@ -48,7 +48,7 @@ def line_of(dotted, thing):
 
 
 def members_of(dotted, cls):
-    """The public methods and properties that the class or a base of ours defines."""
+    """The public methods and properties defined by the class or a base class of this package."""
     ours = [part for part in cls.__mro__ if part.__module__.startswith("tfrs_distill")]
     for name in {name for part in ours for name in vars(part)}:
         member = own_member(cls, name)
@@ -58,12 +58,12 @@ def members_of(dotted, cls):
 
 
 def own_member(cls, name):
-    """The member as the class body holds it, not as Keras or a descriptor shows it."""
+    """The member as in the class body, not as shown by Keras or a descriptor."""
     return next(vars(part)[name] for part in cls.__mro__ if name in vars(part))
 
 
 def signature(member, skip_self=False):
-    """The parameters as they are written; the same text in every Python."""
+    """The parameters as written; the same text in every Python."""
     if isinstance(member, property):
         return f" -> {annotation(inspect.signature(member.fget).return_annotation)}"
     skip_self = skip_self and not isinstance(member, staticmethod)
@@ -97,12 +97,12 @@ def annotation(value):
 
 
 def default(value):
-    """A default as text; of an object, only what it is."""
+    """A default as text; for an object, only its type."""
     simple = isinstance(value, (str, int, float, bool, tuple, type(None)))
     return repr(value) if simple else f"<{type(value).__name__.strip('_')}>"
 
 
-def test_public_api_is_what_the_file_says():
+def test_public_api_equals_the_file():
     frozen, found = set(FROZEN.read_text().splitlines()), set(public_api())
     gone = "".join(f"\n- {line}" for line in sorted(frozen - found))
     new = "".join(f"\n+ {line}" for line in sorted(found - frozen))
@@ -112,7 +112,7 @@ def test_public_api_is_what_the_file_says():
     )
 
 
-def test_every_public_name_can_be_had_and_has_a_docstring():
+def test_every_public_name_can_be_imported_and_has_a_docstring():
     import tfrs_distill
 
     assert dir(tfrs_distill) == sorted(tfrs_distill.__all__)
@@ -129,8 +129,8 @@ def test_no_public_name_is_also_a_modules_name():
             assert importlib.util.find_spec(f"tfrs_distill.{name}") is None, name
 
 
-def test_benchmarks_name_what_is_there():
-    """No other test runs the benchmarks: a name that left the API would be found after hours."""
+def test_names_used_in_benchmarks_exist():
+    """No other test runs the benchmarks: a removed name would be found only after hours."""
     import tfrs_distill
 
     for path in sorted((ROOT / "benchmarks").rglob("*.py")):

@@ -1,4 +1,4 @@
-"""The one-way rule: a room imports only rooms above it; and what may be imported when."""
+"""The one-way rule: a room imports only rooms above it; and import-time restrictions."""
 
 import ast
 import subprocess
@@ -15,7 +15,7 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__main__.
 
 
 def imported_modules(path):
-    """Every module that a file names in an import anywhere, with the line it does so on."""
+    """Every module that a file imports anywhere, with the line of the import."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -61,7 +61,7 @@ def test_a_room_imports_only_rooms_above_it():
     assert wrong == []
 
 
-def test_nothing_imports_keras_by_itself():
+def test_nothing_imports_keras_directly():
     wrong = [
         f"{name(path)}:{line}: use `tf.keras`, which is the Keras that TensorFlow has chosen"
         for path in FILES
@@ -101,7 +101,7 @@ def test_the_package_imports_only_the_keras_check_before_a_name_is_used():
 
 
 def run(code):
-    """Run code in a fresh interpreter that finds the package."""
+    """Run code in a fresh interpreter that can import the package."""
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent
     )

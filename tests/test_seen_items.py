@@ -1,4 +1,4 @@
-"""People who come back to the same item: what counts, with and without items of the history."""
+"""Repeated interactions: evaluation with and without items of the history."""
 
 import json
 from dataclasses import replace
@@ -42,7 +42,7 @@ def arrays(*rows):
 
 
 def listeners():
-    """Each of 30 users meets 10 items once, and then comes back to some of 12, 10 of them old."""
+    """Each of 30 users has 10 items once, and then some of 12 again, 10 of them old."""
     random = np.random.default_rng(0)
     sequences = []
     for _ in range(NUM_USERS):
@@ -64,7 +64,7 @@ MUSIC = listeners()
 
 
 class Perfect:
-    """A teacher, and a scorer, that knows what comes next, old or new."""
+    """A teacher, and a scorer, that ranks the next items first, old or new."""
 
     def __init__(self, queries):
         self.queries = queries
@@ -73,7 +73,7 @@ class Perfect:
             self.table[user, items] = 1.0
 
     def __call__(self, histories, k):
-        """By a loop: the positives that may be recommended, then the other items."""
+        """By a loop: the positives that can be recommended, then the other items."""
         lists = np.zeros((len(histories), k), np.int32)
         for row, (user, history) in enumerate(zip(self.queries.users, histories)):
             excluded = set(history.tolist()) if self.queries.catalogue.exclude_seen else set()
@@ -107,7 +107,7 @@ def test_a_perfect_recommender_gets_1_in_both_modes(exclude_seen):
 
 
 @BOTH
-def test_what_counts_is_what_a_loop_over_the_interactions_counts(exclude_seen):
+def test_relevant_items_equal_those_of_a_loop_over_the_interactions(exclude_seen):
     queries = split_by_time(MUSIC, max_history=8, exclude_seen=exclude_seen).test
     left_out, asking = 0, []
     for user in range(NUM_USERS):
@@ -125,45 +125,45 @@ def test_what_counts_is_what_a_loop_over_the_interactions_counts(exclude_seen):
     assert found.queries.users.tolist() == asking and found.summary()["num_queries"] == len(asking)
 
 
-def test_figures_by_hand():
+def test_metrics_by_hand():
     catalogue = tiny_catalogue(6)
     histories, positives = arrays([1, 2], [4], [5]), arrays([2, 3, 3], [4], [6, 5])
-    asked = Queries(catalogue, np.array([7, 8, 9]), histories, positives)
+    requested = Queries(catalogue, np.array([7, 8, 9]), histories, positives)
 
     def scorer(histories, k):
         return np.zeros((3, 2), np.float32), np.array([[3, 5], [4, 1], [1, 6]], np.int32)
 
     second = 1 / log2(3)
-    found = evaluate(scorer, asked, k=2)
+    found = evaluate(scorer, requested, k=2)
     np.testing.assert_allclose(found.ndcg, [1, second])  # of [3] and of [6]; nothing of [4]
     np.testing.assert_allclose(found.values["recall"], [1, 1])
     assert found.queries.users.tolist() == [7, 9] and found.num_left_out == 3
     np.testing.assert_array_equal(found.item_ids, [[3, 5], [1, 6]])
-    asked = replace(asked, catalogue=replace(catalogue, exclude_seen=False))
-    found = evaluate(scorer, asked, k=2)
+    requested = replace(requested, catalogue=replace(catalogue, exclude_seen=False))
+    found = evaluate(scorer, requested, k=2)
     np.testing.assert_allclose(found.ndcg, [1 / (1 + second), 1, second / (1 + second)])
     np.testing.assert_allclose(found.values["recall"], [1 / 2, 1, 1 / 2])
     assert found.queries.users.tolist() == [7, 8, 9] and found.num_left_out == 0
 
 
-def test_where_nothing_is_left_to_find_the_error_names_the_way_out():
-    asked = Queries(tiny_catalogue(6), np.array([0]), arrays([1, 2]), arrays([2, 1]))
+def test_without_relevant_items_the_error_names_the_setting():
+    requested = Queries(tiny_catalogue(6), np.array([0]), arrays([1, 2]), arrays([2, 1]))
     with pytest.raises(InputError, match=r"None of 1 queries .* all of their 2 positives .*False"):
-        evaluate(lambda histories, k: None, asked)
+        evaluate(lambda histories, k: None, requested)
 
 
-def test_the_splits_keep_what_the_catalogue_says_unless_told_otherwise():
+def test_the_splits_keep_the_catalogues_setting_by_default():
     without = replace(MUSIC, catalogue=replace(MUSIC.catalogue, exclude_seen=False))
-    for data, asked, expected in (
+    for data, requested, expected in (
         (MUSIC, None, True),
         (MUSIC, False, False),
         (without, None, False),
         (without, True, True),
     ):
-        splits = split_by_time(data, max_history=8, exclude_seen=asked)
+        splits = split_by_time(data, max_history=8, exclude_seen=requested)
         parts = (splits, splits.train, splits.validation, splits.test, splits.test.answerable())
         assert [part.catalogue.exclude_seen for part in parts] == [expected] * 5
-    # A teacher's cache of the one is one of the other: what was learnt from is the same.
+    # A teacher's cache is valid for both: the training data is the same.
     assert without.catalogue.fingerprint() == MUSIC.catalogue.fingerprint()
 
 
@@ -179,7 +179,7 @@ def student_of(seed=0):
 
 
 @BOTH
-def test_every_scorer_keeps_to_the_catalogue(exclude_seen):
+def test_every_scorer_follows_the_catalogues_setting(exclude_seen):
     splits = split_by_time(MUSIC, max_history=8, exclude_seen=exclude_seen)
     student, histories = student_of(), splits.test.histories
     table = student.catalogue_embeddings().numpy().astype(np.float64)
@@ -215,7 +215,7 @@ def test_a_scorer_of_the_other_mode_is_refused():
 
 
 @BOTH
-def test_early_stopping_sees_what_evaluate_says(exclude_seen):
+def test_early_stopping_has_the_metric_of_evaluate(exclude_seen):
     splits = split_by_time(MUSIC, max_history=8, exclude_seen=exclude_seen)
     student, logs = student_of(), {}
     callback = ValidationNDCG(splits.validation, model=student)
@@ -225,7 +225,7 @@ def test_early_stopping_sees_what_evaluate_says(exclude_seen):
 
 
 @BOTH
-def test_the_second_stage_is_judged_by_what_can_be_found(exclude_seen):
+def test_the_second_stage_is_evaluated_by_recommendable_items(exclude_seen):
     queries = split_by_time(MUSIC, max_history=8, exclude_seen=exclude_seen).validation
     judge = ValidationLists(Recipe.named("two-stage"), None, student_of(), queries)
     num_candidates = NUM_ITEMS  # of at most 100
@@ -245,20 +245,23 @@ def test_the_second_stage_is_judged_by_what_can_be_found(exclude_seen):
 
 
 @BOTH
-def test_a_perfect_teacher_is_reported_as_one(exclude_seen):
+def test_a_perfect_teacher_has_perfect_metrics(exclude_seen):
     splits = split_by_time(MUSIC, max_history=8, exclude_seen=exclude_seen)
-    told = compare_teachers(
+    results = compare_teachers(
         {"perfect": PerfectTeacher(splits.validation)}, splits, twin=student_of(), num_samples=10
     )
-    for segment in ("all", "short", "long"):  # in others, positives of the rest come between
-        assert told["models"]["perfect"]["quality"][segment]["ndcg@10"] in (None, pytest.approx(1))
+    for segment in ("all", "short", "long"):  # in others, other positives come between
+        assert results["models"]["perfect"]["quality"][segment]["ndcg@10"] in (
+            None,
+            pytest.approx(1),
+        )
     asking = len(splits.validation.answerable())
-    assert told["queries"] == told["segments"]["all"]["queries"] == asking
-    assert (told["queries"] < NUM_USERS) == exclude_seen
+    assert results["queries"] == results["segments"]["all"]["queries"] == asking
+    assert (results["queries"] < NUM_USERS) == exclude_seen
 
 
 @BOTH
-def test_a_teacher_is_calibrated_on_what_may_be_recommended(exclude_seen):
+def test_a_teacher_is_calibrated_on_recommendable_items(exclude_seen):
     queries = Queries(
         replace(tiny_catalogue(9), exclude_seen=exclude_seen),
         np.array([0, 1], np.int32),
@@ -270,7 +273,7 @@ def test_a_teacher_is_calibrated_on_what_may_be_recommended(exclude_seen):
 
 
 @BOTH
-def test_exported_files_do_as_the_catalogue_says_and_say_so(tmp_path, exclude_seen):
+def test_exported_files_follow_and_record_the_catalogues_setting(tmp_path, exclude_seen):
     student = PlantedStudent(num_items=12)
     catalogue = replace(catalogue_of(12), exclude_seen=exclude_seen)
     histories = arrays([3, 5, 3], [7], [])
@@ -311,19 +314,19 @@ def test_the_recipes_setting_reaches_the_data_that_export_reads(tmp_path):
         assert "repeats" not in result and "exclude_seen" not in line
 
 
-def test_a_run_says_that_people_come_back_where_a_tenth_of_the_positives_is_seen():
+def test_a_run_warns_of_repeated_interactions_from_a_tenth_of_the_positives():
     def queries(seen, new, exclude_seen=True):
         catalogue = replace(tiny_catalogue(30), exclude_seen=exclude_seen)
         positives = arrays([*range(1, seen + 1), *range(11, 11 + new)])
         return Queries(catalogue, np.array([0]), arrays(range(1, 11)), positives)
 
     assert repeats_sentence(queries(0, 5)) == repeats_sentence(queries(1, 9)) == ""
-    said = repeats_sentence(queries(2, 17))
-    assert said.startswith("2 of 19 test positives (10.5%)") and "exclude_seen = false" in said
+    output = repeats_sentence(queries(2, 17))
+    assert output.startswith("2 of 19 test positives (10.5%)") and "exclude_seen = false" in output
     assert repeats_sentence(queries(2, 17, exclude_seen=False)) == ""
 
 
-def test_the_recipe_takes_true_and_false_alone():
+def test_the_recipe_accepts_only_true_and_false():
     assert DataSettings().exclude_seen is True
     for value in (0, 1, "false", None):
         with pytest.raises(InputError, match=r"`data\.exclude_seen` must be true or false\. Rec"):
@@ -334,7 +337,7 @@ SEQUENCES = [[3, 7, 3, 9, 7, 8], [5, 6, 5, 5]]
 
 
 @BOTH
-def test_lists_are_made_where_the_item_can_be_recommended(exclude_seen):
+def test_lists_are_made_only_of_recommendable_items(exclude_seen):
     windows = windows_from(SEQUENCES, num_items=9, max_history=4)
     catalogue = replace(windows.catalogue, exclude_seen=exclude_seen)
     windows = replace(windows, catalogue=catalogue)
@@ -351,7 +354,7 @@ def test_lists_are_made_where_the_item_can_be_recommended(exclude_seen):
 
 
 class Lists:
-    """A cross-encoder that scores nothing and remembers the lists."""
+    """A cross-encoder that scores nothing and records the lists."""
 
     num_items = 9
 
@@ -375,7 +378,7 @@ class ByIndex:
 
 
 @BOTH
-def test_a_reranker_orders_what_may_be_recommended(exclude_seen):
+def test_a_reranker_orders_recommendable_items(exclude_seen):
     windows = windows_from([[1, 3, 9]], num_items=9, max_history=4)
     crossed = Lists()
     reranker = Reranker(ByIndex(), crossed, num_candidates=3, exclude_seen=exclude_seen)
@@ -388,7 +391,7 @@ def test_a_reranker_orders_what_may_be_recommended(exclude_seen):
 
 
 @BOTH
-def test_a_cross_encoder_is_trained_against_what_may_be_recommended(exclude_seen):
+def test_a_cross_encoder_is_trained_against_recommendable_items(exclude_seen):
     windows = windows_from([[1, 2, 3, 4]], num_items=5, max_history=4)
     windows = replace(windows, catalogue=replace(windows.catalogue, exclude_seen=exclude_seen))
     training = object.__new__(CrossEncoderTraining)
@@ -397,7 +400,7 @@ def test_a_cross_encoder_is_trained_against_what_may_be_recommended(exclude_seen
     training.num_hard, training.num_done = 1, tf.constant(0)
     training.settings = {"seed": 0, "num_negatives": 1, "num_candidates": 1}
     lists = training.lists_of(next(iter(windows.batches(1))), tf.constant([2, 3, 4])).numpy()
-    # The one of smallest index that is not the label, of all or of those not met before.
+    # The one of smallest index that is not the label, of all or of unseen items.
     assert lists.tolist() == (
         [[2, 3], [3, 4], [4, 5]] if exclude_seen else [[2, 1], [3, 1], [4, 1]]
     )
@@ -408,7 +411,7 @@ def test_a_cross_encoder_is_trained_against_what_may_be_recommended(exclude_seen
         _check(settings | {"num_negatives": most + 1, "num_candidates": 1}, windows, 2)
 
 
-def test_the_whole_artefact_keeps_it(tmp_path):
+def test_the_complete_artefact_keeps_it(tmp_path):
     catalogue = replace(catalogue_of(12), exclude_seen=False)
     artefact = export_artefact(PlantedStudent(num_items=12), tmp_path / "1", catalogue, k=3)
     assert artefact.exclude_seen is False

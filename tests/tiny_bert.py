@@ -1,6 +1,6 @@
 """A random BERT of a few thousand numbers, written to a folder without PyTorch or TensorFlow.
 
-`write_tiny_bert` writes the files, `bert_in_numpy` computes in float64 what the folder must give.
+`write_tiny_bert` writes the files, `bert_in_numpy` computes the expected outputs in float64.
 """
 
 import json
@@ -24,7 +24,7 @@ def write_tiny_bert(
     """Write `config.json`, `vocab.txt`, `tokenizer_config.json` and `model.safetensors`.
 
     Any text can be read: letters and digits are wordpieces, and so are a few words. Returns the
-    weights by the names that PyTorch's BERT gives them, as they stand in the file.
+    weights by their names in PyTorch's BERT, as in the file.
     """
     import safetensors.numpy
 
@@ -99,7 +99,7 @@ def wordpieces(folder, text):
         while start < len(word):
             prefix = "##" if start else ""
             ends = [e for e in range(len(word), start, -1) if prefix + word[start:e] in index]
-            if not ends:  # no piece fits; of the words used here none has begun by then
+            if not ends:  # no piece fits; none of the words used here has begun by then
                 ids.append(index["[UNK]"])
                 break
             ids.append(index[prefix + word[start : ends[0]]])

@@ -1,4 +1,4 @@
-"""Training windows small enough to count by hand, for any room's tests."""
+"""Training windows small enough to count by hand, for the tests of any room."""
 
 from dataclasses import replace
 
@@ -37,14 +37,14 @@ def random_windows(*, num_users=7, num_items=9, max_history=4, seed=0, texts=Non
 
 
 def with_weights(windows, seed=0):
-    """The windows with a weight for each label, of quarters from 0.25 to 4."""
+    """The windows with a weight for each label, multiples of a quarter from 0.25 to 4."""
     random = np.random.default_rng(seed)
     weights = random.integers(1, 17, windows.labels.shape) / 4
     return replace(windows, weights=np.where(windows.labels > 0, weights, 0.0))
 
 
 def with_dislikes(windows):
-    """The windows with every third label as a dislike, of its weight below 0."""
+    """The windows with every third label as a dislike, with a weight below 0."""
     signs = np.ones(windows.labels.shape)
     signs[tuple(np.argwhere(windows.labels)[::3].T)] = -1
     weights = (windows.labels > 0) * 1.0 if windows.weights is None else windows.weights
@@ -52,7 +52,7 @@ def with_dislikes(windows):
 
 
 def next_item_rows(windows):
-    """`(history so far, next item)` of every labelled position, by walking over the windows."""
+    """`(history so far, next item)` of every labelled position, by a loop over the windows."""
     rows = []
     for history, labels in zip(windows.history, windows.labels):
         for position, label in enumerate(labels):

@@ -1,4 +1,4 @@
-"""Ranking rows small enough to count by hand, and float64 losses of them."""
+"""Ranking rows small enough to count by hand, and their losses in float64."""
 
 import numpy as np
 import tensorflow as tf
@@ -29,8 +29,8 @@ def example_columns(seed=0, num_rows=NUM_ROWS):
     like[random.random(num_rows) < 0.25] = NAN
     item = random.integers(1, NUM_ITEMS + 1, num_rows)
     history = random.integers(0, NUM_ITEMS + 1, (num_rows, MAX_HISTORY))
-    history[history == item[:, None]] = 0  # or the row would not teach the next item
-    said = {
+    history[history == item[:, None]] = 0  # otherwise the row would have no next item
+    output = {
         task: random.normal(scale=2.0, size=(num_rows, width)) for task, width in WIDTHS.items()
     }
     silent = random.random(num_rows) < 0.25
@@ -44,7 +44,7 @@ def example_columns(seed=0, num_rows=NUM_ROWS):
         columns.label("like"): like,
         **{
             columns.teacher_logits(task): np.where(silent[:, None], NAN, values).astype(np.float32)
-            for task, values in said.items()
+            for task, values in output.items()
         },
     }
 
@@ -58,7 +58,7 @@ def with_weights(examples, seed=4):
 
 
 def batches_of(examples, batch_size=8):
-    """In order, so that every run sees the same."""
+    """In order, so that every run has the same batches."""
     return tf.data.Dataset.from_tensor_slices(examples).batch(batch_size)
 
 
@@ -107,13 +107,13 @@ def sigmoid(x):
 
 
 def divergence(teacher, student, temperature=1.0):
-    """KL divergence of softmaxes, one value a row."""
+    """KL divergence of softmaxes, one value per row."""
     p, q = log_softmax(teacher / temperature), log_softmax(student / temperature)
     return temperature**2 * (np.exp(p) * (p - q)).sum(axis=-1)
 
 
 def bernoulli(teacher, student, temperature=1.0):
-    """Cross-entropy of Bernoulli soft targets, one value a row."""
+    """Cross-entropy of Bernoulli soft targets, one value per row."""
     p, q = sigmoid(teacher / temperature), sigmoid(student / temperature)
     values = -(p * np.log(q) + (1 - p) * np.log(1 - q))
     return temperature**2 * values.reshape(len(values), -1).mean(axis=1)

@@ -1,6 +1,6 @@
-"""Files as `torch.save` writes them, made without PyTorch.
+"""Files in the format of `torch.save`, made without PyTorch.
 
-`data.pkl` comes from Python's pickle with stand-ins for the few names of PyTorch that it needs;
+`data.pkl` comes from Python's pickle with replacements for the few names of PyTorch that it needs;
 for the same tensors it is, byte for byte, what PyTorch 2.13 writes (compared by hand).
 """
 
@@ -46,7 +46,7 @@ class Tensor:
 
 
 class Parameter:
-    """A tensor that trains."""
+    """A trainable tensor."""
 
     def __init__(self, tensor):
         self.tensor = tensor
@@ -64,7 +64,7 @@ def _rebuild_parameter():
 
 
 def tensor(array):
-    """A whole array as a tensor in a storage of its own."""
+    """A complete array as a tensor with its own storage."""
     strides = [int(np.prod(array.shape[axis + 1 :])) for axis in range(array.ndim)]
     return Tensor(Storage(array), 0, array.shape, strides)
 
@@ -104,8 +104,8 @@ def write_torch_file(path, state, *, byteorder="little", data_pickle=None, repla
         path: the file.
         state: a dictionary of `Tensor`s, or anything that pickles.
         byteorder: of the numbers: "little", "big", or None for a file that does not say.
-        data_pickle: bytes to take instead of the pickled state.
-        replace: entries to write instead, by name; None leaves one out.
+        data_pickle: bytes to use instead of the pickled state.
+        replace: entries to write instead, by name; None omits one.
     """
     content, storages = pickled(state)
     order = ">" if byteorder == "big" else "<"

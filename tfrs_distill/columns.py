@@ -177,7 +177,7 @@ def row_numbers(rows: Any, num_rows: int) -> np.ndarray:
         return np.flatnonzero(rows)
     if rows.size and rows.dtype.kind not in "iu":
         raise InputError(
-            f"Rows are taken by whole numbers or by a mask. Received the dtype {rows.dtype}."
+            f"Rows must be selected by whole numbers or by a mask. Received the dtype {rows.dtype}."
         )
     numbers: np.ndarray = rows.astype(np.int64, copy=False)
     return numbers

@@ -1,6 +1,6 @@
 """The peer's side of `benchmarks/peers.py`: inputs and outputs of its process.
 
-The scripts of this folder run with the Python of their own environment, so they use NumPy and
+The scripts of this folder run in separate Python environments, so they use NumPy and
 nothing of the package. A script reads a `Request`, trains, and calls `show` once per epoch, or once
 if there are no epochs: it writes the lists for the queries of validation and test, prints a line of
 JSON, and waits for the driver, which evaluates the validation lists and replies whether to

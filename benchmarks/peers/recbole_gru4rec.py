@@ -41,7 +41,7 @@ def main() -> None:
     train = SequentialDataset(config).build()[0]
     model = GRU4Rec(config, train)
     trainer = Trainer(config, model)
-    # RecBole's ids: of the known items, in the order of its own.
+    # RecBole's ids: of the known items, in its own order.
     known = np.array(train.field2id_token["item_id"][1:], int)
     id_of = np.zeros(request.num_items + 1, int)
     id_of[known] = np.arange(1, len(known) + 1)

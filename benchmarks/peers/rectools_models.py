@@ -1,8 +1,8 @@
 """RecTools: SASRec and BERT4Rec.
 
 RecTools reads only a user's latest `session_max_len` items, so a user's training items are cut into
-several sessions: every item except a user's first is a label once, as in our windows. A query is
-the history's latest items, as in `recommend`.
+several sessions: every item except a user's first is a label once, as in this package's windows. A
+query is the history's latest items, as in `recommend`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rectools.dataset import Dataset
 from rectools.models import BERT4RecModel, SASRecModel
 
 MODELS = {"SASRec": SASRecModel, "BERT4Rec": BERT4RecModel}
-MAX_HISTORY, BATCH_SIZE, NEGATIVES = 100, 32, 256  # sessions per step, as our windows
+MAX_HISTORY, BATCH_SIZE, NEGATIVES = 100, 32, 256  # sessions per step, as in this package's windows
 
 
 def main() -> None:

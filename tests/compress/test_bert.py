@@ -23,7 +23,7 @@ TEXTS = ("a film", "Galaxy, rocket planet alien space and a long wedding", "the 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    """`(folder, weights)` of three layers; nobody may change it."""
+    """`(folder, weights)` of three layers; it must not be changed."""
     folder = tmp_path_factory.mktemp("bert") / "tiny"
     return folder, write_tiny_bert(folder, num_layers=3)
 
@@ -34,7 +34,7 @@ def encoder(tiny):
 
 
 def of_layers(weights, kept):
-    """The weights of some layers, named as if there were no others."""
+    """The weights of some layers, renumbered as if there were no others."""
     some = {name: value for name, value in weights.items() if not name.startswith("encoder")}
     for new, old in enumerate(kept):
         start = f"encoder.layer.{old}."
@@ -57,7 +57,7 @@ def checksums(folder):
     }
 
 
-def test_the_layers_kept_compute_what_they_compute_in_numpy_and_the_file_is_smaller(tiny, tmp_path):
+def test_the_kept_layers_compute_the_same_as_in_numpy_and_the_file_is_smaller(tiny, tmp_path):
     folder, weights = tiny
     before = checksums(folder)
     assert drop_layers(folder, tmp_path / "new" / "small", keep=[0, 2]) == tmp_path / "new/small"
@@ -70,7 +70,7 @@ def test_the_layers_kept_compute_what_they_compute_in_numpy_and_the_file_is_smal
     layer = 4 * sum(v.size for name, v in weights.items() if ".layer.1." in name)
     saved = (folder / "model.safetensors").stat().st_size
     saved -= (small / "model.safetensors").stat().st_size
-    assert layer <= saved <= layer + 4000  # and what the header says of 16 arrays
+    assert layer <= saved <= layer + 4000  # and the header's entries of 16 arrays
     assert json.loads((small / "config.json").read_text())["num_hidden_layers"] == 2
     assert checksums(folder) == before
 
@@ -117,7 +117,7 @@ def test_pytorch_weights_and_the_files_of_sentence_transformers(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("keep", [[], [3], [-1, 0], [1, 0], [0, 0], [True], [0.0, 1.0]])
-def test_layers_that_cannot_be_kept(tiny, encoder, keep, tmp_path):
+def test_invalid_layers_are_refused(tiny, encoder, keep, tmp_path):
     received = re.escape(f"Received: keep={keep}.")
     with pytest.raises(InputError, match=f"`keep` must name layers from 0 to 2.*{received}"):
         drop_layers(tiny[0], tmp_path / "small", keep=keep)
@@ -126,7 +126,7 @@ def test_layers_that_cannot_be_kept(tiny, encoder, keep, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_folders_that_are_no_checkpoints_of_layers(tiny, tmp_path):
+def test_invalid_checkpoints_are_refused(tiny, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="has no config.json. Give the folder of a BERT-family"):
         drop_layers(tmp_path / "empty", tmp_path / "small", keep=[0])
@@ -142,12 +142,13 @@ def test_folders_that_are_no_checkpoints_of_layers(tiny, tmp_path):
     assert not (tmp_path / "small").exists()
 
 
-def test_a_target_that_holds_something_else_is_left_alone(tiny, tmp_path):
+def test_a_target_with_other_content_is_not_changed(tiny, tmp_path):
     small = tmp_path / "small"
-    small.mkdir()  # empty: may be taken
+    small.mkdir()  # empty: can be used
     first = checksums(drop_layers(tiny[0], small, keep=[0]))
     (small / "vocab.txt").write_text("damaged")
-    assert checksums(drop_layers(tiny[0], small, keep=[0])) == first  # the same is written anew
+    # the same output is written again
+    assert checksums(drop_layers(tiny[0], small, keep=[0])) == first
     expected = (
         r"`to` exists and holds something else than kept_layers \[1\] of .*Give another folder"
     )
@@ -157,7 +158,7 @@ def test_a_target_that_holds_something_else_is_left_alone(tiny, tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError, match="`to` exists and holds something else"):
         drop_layers(tiny[0], tmp_path / "file", keep=[1])
-    with pytest.raises(InputError, match="`to` must not lie in the checkpoint's folder"):
+    with pytest.raises(InputError, match="`to` must not be in the checkpoint's folder"):
         drop_layers(tiny[0], tiny[0] / "small", keep=[1])
 
 
@@ -177,7 +178,7 @@ def test_modules_outside_the_folder_are_refused(tiny, tmp_path):
     (tmp_path / "pooling" / "config.json").write_text("{}")
     listed = [{"idx": 0, "type": "a.Pooling", "path": "../pooling"}]
     (folder / "modules.json").write_text(json.dumps(listed))
-    with pytest.raises(InputError, match="must lie in it. Received: ../pooling/config.json"):
+    with pytest.raises(InputError, match="must be in it. Received: ../pooling/config.json"):
         drop_layers(folder, tmp_path / "small", keep=[1])
     assert not (tmp_path / "small").exists()
 
@@ -196,7 +197,7 @@ def test_importance_is_one_minus_the_mean_cosine_without_the_layer(tiny, encoder
 
 
 def test_importance_needs_texts_and_two_layers(encoder):
-    with pytest.raises(InputError, match=r"at least two of which one is left out.*keep=\[1\]"):
+    with pytest.raises(InputError, match=r"at least two layers.*keep=\[1\]"):
         layer_importance(encoder, TEXTS, keep=[1])
     with pytest.raises(ValueError, match="`texts` must hold at least one text. Received: texts of"):
         layer_importance(encoder, [])
@@ -223,7 +224,7 @@ def test_a_float32_file_computes_the_vectors_in_batches_of_any_size(encoder, tmp
         np.testing.assert_allclose(vectors, expected_vectors(folder, weights, texts), atol=2e-6)
 
 
-def test_an_int8_file_of_fixed_size_keeps_a_byte_a_weight(tmp_path):
+def test_an_int8_file_of_fixed_size_has_a_byte_per_weight(tmp_path):
     folder = tmp_path / "wide"
     weights = write_tiny_bert(folder, num_layers=1, hidden_size=64)
     path = tmp_path / "encoder.tflite"

@@ -1,4 +1,4 @@
-"""Numbers of 4 and 2 bits: the least squared error, the bytes, and what is read of them."""
+"""Numbers of 4 and 2 bits: the least squared error, the bytes, and the values that are read."""
 
 import numpy as np
 import pytest
@@ -12,12 +12,12 @@ SHAPES = {"row": (7, 1), "column": (1, 5), "tensor": (1, 1)}
 
 
 def levels(bits):
-    """All codes' numbers over the scale."""
+    """The numbers of all codes, divided by the scale."""
     return np.arange(2**bits) - (2**bits - 1) / 2
 
 
 def by_hand(table, log_scales, bits):
-    """The nearest level of every number, in float64, with the scales as a file has them."""
+    """The nearest level of every number, in float64, with the scales of a file."""
     least = np.log(np.abs(table).max()) + np.log(1e-6)
     scales = np.exp(least + STEP * np.ceil((np.float64(log_scales) - least) / STEP - 1e-3))
     grid = levels(bits) * np.broadcast_to(scales, table.shape)[..., None]
@@ -63,14 +63,14 @@ def test_file_and_training_have_the_nearest_level(bits, scale, width, factor):
     np.testing.assert_allclose(scores, queries @ expected[[6, 0, 3, 3]].T, atol=1e-4 * size)
 
 
-def test_gradients_pass_as_if_nothing_were_rounded_but_not_beyond_the_levels():
+def test_gradients_pass_unchanged_but_not_beyond_the_levels():
     table = tf.Variable([[0.4, -3.0, 9.0]])  # levels of scale 1 end at 1.5 and -1.5
     log_scales, least = tf.Variable([[0.0]]), -5.0
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(quantized(table, log_scales, least, 2) * [[1.0, 10.0, 100.0]])
     of_table, of_scales = tape.gradient(loss, [table, log_scales])
     np.testing.assert_allclose(of_table, [[1.0, 0.0, 0.0]], atol=1e-6)
-    # By the definition d x / d log s = x - table within the levels, x beyond them.
+    # By definition d x / d log s = x - table within the levels, x beyond them.
     scale = float(np.exp(least + STEP * np.ceil(-least / STEP)))
     expected = (0.5 * scale - 0.4) + 10 * (-1.5 * scale) + 100 * (1.5 * scale)
     np.testing.assert_allclose(of_scales, [[expected]], rtol=1e-5)

@@ -1,4 +1,4 @@
-"""The search for the best student that fits: what it tries, chooses, keeps and refuses."""
+"""The search for the best student that fits: its candidates, choice, stored results and errors."""
 
 import re
 import shutil
@@ -37,7 +37,7 @@ def student():
 
 @pytest.fixture(scope="module")
 def queries(student):
-    """What the student itself recommends is what comes next: it has an NDCG of 1."""
+    """The student's own recommendations are the relevant items: it has an NDCG of 1."""
     rng = np.random.default_rng(1)
     histories = [rng.choice(NUM_ITEMS, 4, replace=False) + 1 for _ in range(60)]
     _, best = ModelScorer(student)(histories, 10)
@@ -54,7 +54,7 @@ def searched(student, queries, tmp_path_factory):
     return folder, found
 
 
-def test_the_best_that_fits_is_chosen_and_every_file_is_what_its_point_says(searched, queries):
+def test_the_best_that_fits_is_chosen_and_every_file_matches_its_point(searched, queries):
     folder, found = searched
     by_methods = {point.methods: point for point in found.points}
     assert set(by_methods) == {(), *CANDIDATES}
@@ -79,7 +79,7 @@ def test_the_best_that_fits_is_chosen_and_every_file_is_what_its_point_says(sear
     assert found.drop == pytest.approx(1 - found.chosen.score, abs=1e-9)
 
 
-def test_what_no_other_point_beats_is_marked():
+def test_points_that_no_other_point_dominates_are_marked():
     def point(num_bytes, score):
         return Point(("int4",), False, num_bytes, score, score, {}, "")
 
@@ -87,7 +87,7 @@ def test_what_no_other_point_beats_is_marked():
     assert [found.best for found in budget._with_best(points)] == [True, False, True, False, True]
 
 
-def test_another_budget_measures_nothing_twice(searched, student, queries, monkeypatch):
+def test_another_budget_measures_nothing_again(searched, student, queries, monkeypatch):
     folder, before = searched
     monkeypatch.setattr(budget, "to_tflite", None)
     found = to_budget(
@@ -97,10 +97,10 @@ def test_another_budget_measures_nothing_twice(searched, student, queries, monke
     assert found.chosen.methods == ("int8",)
 
 
-def test_another_student_is_measured_anew(searched, student, queries, tmp_path):
+def test_another_student_is_measured_again(searched, student, queries, tmp_path):
     folder, before = searched
     again = shutil.copytree(folder, tmp_path / "again")
-    other = RetrievalStudent.from_config(student.get_config())  # of first weights
+    other = RetrievalStudent.from_config(student.get_config())  # with initial weights
     found = to_budget(
         other, queries, again, max_bytes=40_000, max_drop=0.999, candidates=CANDIDATES[:1]
     )
@@ -108,7 +108,7 @@ def test_another_student_is_measured_anew(searched, student, queries, tmp_path):
     assert {point.methods for point in found.points} == {(), CANDIDATES[0]}
 
 
-def test_the_promising_are_trained_on_and_get_no_worse(student, queries, tmp_path):
+def test_the_best_points_are_fine_tuned_and_get_no_worse(student, queries, tmp_path):
     seen = []
 
     def fine_tune(smaller):
@@ -131,14 +131,14 @@ def test_the_promising_are_trained_on_and_get_no_worse(student, queries, tmp_pat
         )
 
     found = search()
-    assert seen == [8, 4]  # of the forms that fit, the two best
+    assert seen == [8, 4]  # of the fitting forms, the two best
     tuned = {point.methods: point for point in found.points if point.tuned}
     assert set(tuned) == {("int8",), ("int4",)}
     assert all(point.score == point.untuned for point in tuned.values())
     assert search() == found and seen == [8, 4]
 
 
-def test_it_says_what_the_least_possible_is(searched, student, queries):
+def test_errors_name_the_smallest_possible_size_and_loss(searched, student, queries):
     folder, found = searched
     arguments = {"max_drop": 0.5, "candidates": CANDIDATES}
     files = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -148,7 +148,7 @@ def test_it_says_what_the_least_possible_is(searched, student, queries):
     with pytest.raises(InputError, match=words):
         to_budget(student, queries, folder, max_bytes=5000, **arguments)
     int8 = next(p for p in found.points if p.methods == ("int8",))
-    words = rf"0.1% were allowed. The smallest that loses less has {int8.bytes:,}|None"
+    words = rf"0.1% were allowed. The smallest that loses less has {int8.bytes:,}|No measured"
     with pytest.raises(InputError, match=words):
         to_budget(
             student,
@@ -162,7 +162,7 @@ def test_it_says_what_the_least_possible_is(searched, student, queries):
     assert files_sha256(files) == before
 
 
-def test_a_student_that_fits_as_it_is_stays_so(searched, student, queries):
+def test_a_student_that_fits_uncompressed_is_not_changed(searched, student, queries):
     folder, found = searched
     large = found.uncompressed.bytes
     again = to_budget(
@@ -171,7 +171,7 @@ def test_a_student_that_fits_as_it_is_stays_so(searched, student, queries):
     assert again.chosen.methods == () and again.drop == 0.0
 
 
-def test_a_text_tower_is_given_up_last(student):
+def test_a_text_tower_is_removed_last(student):
     (with_ids,) = candidates_of(student)
     assert ("int4",) in with_ids and not any("ids-only" in methods for methods in with_ids)
     for methods in with_ids:
@@ -180,7 +180,7 @@ def test_a_text_tower_is_given_up_last(student):
 
 @pytest.mark.parametrize("num_items", [1, 3, 4, 5, 8, 10, 20])
 @pytest.mark.parametrize("width", [1, 2, 16])
-def test_what_is_tried_suits_small_catalogues_and_widths(num_items, width):
+def test_candidates_suit_small_catalogues_and_widths(num_items, width):
     small = RetrievalStudent.from_history(
         num_items=num_items, max_history=4, embedding_dim=width, seed=0
     )
@@ -203,7 +203,7 @@ def attention_student(width=8, **arguments):
     return student
 
 
-def test_units_and_heads_are_removed_where_there_are_any(student):
+def test_units_and_heads_are_removed_if_there_are_any(student):
     (tried,) = candidates_of(student)
     assert ("units:16", "int4") in tried and "heads" not in str(tried)
     with_heads = attention_student(num_blocks=2, num_heads=4)
@@ -217,7 +217,7 @@ def test_units_and_heads_are_removed_where_there_are_any(student):
     assert ("units:8", "int4") in tried and "heads" not in str(tried)
 
 
-def test_other_heads_are_measured_anew(tmp_path, monkeypatch):
+def test_other_heads_are_measured_again(tmp_path, monkeypatch):
     queries = Queries(catalogue_of(20), [0], (np.array([1]),), (np.arange(2, 20),))
     with_heads = attention_student()
 
@@ -227,7 +227,7 @@ def test_other_heads_are_measured_anew(tmp_path, monkeypatch):
 
     search(2.0, 1.0)
     monkeypatch.setattr(budget, "compress", None)
-    search(2.0, 1.1)  # the same head stays
+    search(2.0, 1.1)  # the same head is kept
     with pytest.raises(TypeError, match="not callable"):
         search(1.0, 2.0)
 
@@ -243,7 +243,7 @@ def test_five_items_can_be_searched(tmp_path):
         to_budget(small, queries, tmp_path, max_bytes=30_000)
 
 
-def test_a_student_that_finds_nothing_is_refused(student, tmp_path):
+def test_a_student_with_score_0_is_refused(student, tmp_path):
     history = np.array([1])
     _, best = ModelScorer(student)([history], NUM_ITEMS - 1)
     queries = Queries(catalogue_of(NUM_ITEMS), [0], (history,), (best[0][-1:],))
@@ -251,7 +251,7 @@ def test_a_student_that_finds_nothing_is_refused(student, tmp_path):
         to_budget(student, queries, tmp_path, max_bytes=40_000, candidates=CANDIDATES[:1])
 
 
-def test_what_decides_a_score_is_in_the_fingerprint(student, queries, tmp_path):
+def test_the_fingerprint_contains_everything_that_determines_a_score(student, queries, tmp_path):
     def inputs(of):
         return Search(student, of, tmp_path).inputs
 
@@ -301,12 +301,12 @@ def test_other_students_are_refused_before_any_work(student, queries, tmp_path, 
 
 def test_queries_of_other_items_are_refused(student, tmp_path):
     queries = Queries(catalogue_of(7), [0], ([1],), ([2],))
-    with pytest.raises(InputError, match="catalogue of 7 items, but the student knows 1,000"):
+    with pytest.raises(InputError, match="catalogue of 7 items, but the student has 1,000"):
         to_budget(student, queries, tmp_path, max_bytes=40_000)
 
 
-def test_two_searches_do_not_share_a_folder(student, queries, tmp_path):
+def test_two_searches_cannot_share_a_folder(student, queries, tmp_path):
     with locked(tmp_path / "points") as held:
         assert held
-        with pytest.raises(InputError, match="Another search is at work"):
+        with pytest.raises(InputError, match="Another search is running"):
             to_budget(student, queries, tmp_path, max_bytes=40_000)

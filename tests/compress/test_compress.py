@@ -1,4 +1,4 @@
-"""Student in, smaller student out: in Keras, in a file, and trained on."""
+"""A smaller student: in Keras, in a file, and after fine-tuning."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ LISTS = [
 
 
 def student_of(texts=False, **changed):
-    """A student whose weights are far from those it starts with."""
+    """A student whose weights are far from the initial ones."""
     arguments = {"num_items": NUM_ITEMS, "max_history": 6, "embedding_dim": DIM, "seed": 0}
     if texts:
         arguments |= {
@@ -64,7 +64,7 @@ def student():
 
 
 @pytest.mark.parametrize("methods", LISTS, ids="+".join)
-def test_the_file_and_a_saved_student_answer_as_the_student(student, tmp_path, methods):
+def test_the_file_and_a_saved_student_return_the_same_as_the_student(student, tmp_path, methods):
     before = [weight.numpy() for weight in student.weights]
     smaller = compress(student, methods)
     for weight, value in zip(student.weights, before):
@@ -77,7 +77,7 @@ def test_the_file_and_a_saved_student_answer_as_the_student(student, tmp_path, m
     quantization = quantization_of(methods)
     to_tflite(smaller, path, catalogue_of(NUM_ITEMS), quantization=quantization, k=20)
     found, items = Recommender.load(path.parent)(HISTORIES, 20)
-    # 8-bit arithmetic in the matrix products is as near as one in 127.
+    # 8-bit arithmetic in the matrix products is accurate to one in 127.
     allowed = {"float32": 1e-5, "float16": 2e-3, "int8": 2e-2}[quantization]
     expected = np.take_along_axis(scores, items, axis=1)
     assert np.abs(found - expected).max() < allowed * np.abs(scores).max()
@@ -94,19 +94,22 @@ def test_without_methods_it_is_the_student(student):
         (["int4"], 301 * (6 + 1)),
         nightly(["int4:tensor"], 301 * 6),
         nightly(["int2"], 301 * (3 + 1)),
-        (["product:3:32", "int8"], 301 * 3 + 96 * 4 * 4),  # below 1,024 numbers stay float32
+        (
+            ["product:3:32", "int8"],
+            301 * 3 + 96 * 4 * 4,
+        ),  # matrices below 1,024 numbers stay float32
         (["shared-rows:60", "int4"], 301 + 60 * 7),
     ],
     ids=lambda value: "+".join(value) if isinstance(value, list) else "",
 )
-def test_a_file_has_the_bytes_of_the_parts(student, tmp_path, methods, num_bytes):
+def test_a_file_has_the_size_of_its_parts(student, tmp_path, methods, num_bytes):
     catalogue = catalogue_of(NUM_ITEMS)
     sizes = {}
     for name in (methods, ["units:6", *methods]):
         path = tmp_path / "+".join(name).replace(":", "-") / "student.tflite"
         to_tflite(compress(student, name), path, catalogue, quantization=quantization_of(methods))
         sizes[len(name)] = path.stat().st_size
-    # Graph and network take less than 15 kB, however the table is kept.
+    # Graph and network take less than 15 kB, for any form of the table.
     assert num_bytes < sizes[len(methods)] < num_bytes + 15_000
     # Of 22 units 16 are gone, each 11 numbers in and out and a bias.
     gone = sizes[len(methods)] - sizes[1 + len(methods)]
@@ -140,7 +143,7 @@ def test_a_large_catalogue_is_scored_from_the_parts(student, tmp_path, monkeypat
 @pytest.mark.parametrize(
     "methods, large", [(["int8"], 4096), (["int4"], 1), (["product:3:32", "int2"], 4096)]
 )
-def test_a_compressed_student_still_takes_new_items(tmp_path, monkeypatch, methods, large):
+def test_a_compressed_student_can_add_new_items(tmp_path, monkeypatch, methods, large):
     monkeypatch.setattr(retrieval_module, "LARGE", large)
     student = student_of(texts=True)
     smaller = compress(student, methods)
@@ -172,7 +175,7 @@ def test_in_mixed_precision_the_table_is_still_that_of_the_file(methods):
     np.testing.assert_allclose(table, tf.cast(stored, tf.float16), rtol=1e-3, atol=1e-6)
 
 
-def test_ids_only_keeps_what_the_texts_gave_and_takes_no_new_items(tmp_path):
+def test_ids_only_keeps_the_texts_part_of_embeddings_and_adds_no_new_items(tmp_path):
     student = student_of(texts=True)
     smaller = compress(student, ["ids-only", "int8"])
     near = np.abs(scores_of(smaller) - scores_of(student)).max()
@@ -182,7 +185,7 @@ def test_ids_only_keeps_what_the_texts_gave_and_takes_no_new_items(tmp_path):
         Recommender.load(tmp_path / "s.tflite").add_items(["word3"])
 
 
-def test_a_teacher_mends_what_compression_broke(student):
+def test_distillation_reduces_the_loss_of_compression(student):
     windows = random_windows(num_items=NUM_ITEMS, max_history=6, num_users=64, seed=2)
     smaller = compress(student, ["units:6", "int2:tensor"])
     distiller = Distiller(
@@ -196,13 +199,13 @@ def test_a_teacher_mends_what_compression_broke(student):
     assert len(np.unique(np.abs(table).round(5))) <= 2  # 4 levels of one scale, of two signs
 
 
-def test_training_leaves_a_text_tower_as_it_is():
+def test_training_does_not_change_a_text_tower():
     smaller = compress(student_of(texts=True), ["int4"])
     trained = {weight.name for weight in smaller.trainable_variables}
     assert trained and not any("text_tower" in name for name in trained)
 
 
-def test_a_rank_is_chosen_by_the_squares_that_it_keeps(student):
+def test_a_rank_is_chosen_by_the_share_of_squares(student):
     table = student.catalogue_embeddings().numpy()
     squares = np.square(np.linalg.svd(table, compute_uv=False))
     for share in (0.5, 0.8):
@@ -237,6 +240,6 @@ def diverged():
         (lambda: tf.keras.Sequential(), ["int4"], {}, "two towers.*Sequential"),
     ],
 )
-def test_what_cannot_be_is_refused(make, methods, arguments, words):
+def test_invalid_arguments_are_refused(make, methods, arguments, words):
     with pytest.raises(InputError, match=words):
         compress(make(), methods, **arguments)

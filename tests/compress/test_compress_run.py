@@ -1,4 +1,4 @@
-"""A run whose recipe compresses its student, and `tfrs-distill compress` of what it left."""
+"""A run whose recipe compresses its student, and `tfrs-distill compress` of a finished run."""
 
 import json
 import re
@@ -56,7 +56,7 @@ def recipe_of(**sections):
 
 
 def up_to_student(run):
-    """The stages whose results a search reads: none of a twin, files and figures."""
+    """The stages that a search reads: no twin, files or metrics."""
     stages = [data_stage(run), teacher_stage(run), knowledge_stage(run)]
     stages += [unlabelled_stage(run)] if run.num_unlabelled else []
     if run.recipe.task == "two-stage":
@@ -66,7 +66,7 @@ def up_to_student(run):
 
 
 def finished_run(recipe, out):
-    """The folder of a run that a search takes for finished."""
+    """The folder of a run that a search accepts as finished."""
     run = Run(recipe, out, SilentProgress())
     run.stages.run(up_to_student(run))
     with whole_file(run.home / "recipe.toml", "w") as file:
@@ -99,7 +99,7 @@ def files_of(folder):
 
 
 @pytest.mark.nightly
-def test_a_recipe_exports_the_compressed_student_beside_the_whole_one(tmp_path, monkeypatch):
+def test_a_recipe_exports_the_compressed_student_with_the_original(tmp_path, monkeypatch):
     monkeypatch.setattr(train_on, "MAX_EPOCHS", 2)
     recipe = recipe_of(export={"compress": ("units:8", "int4"), "k": 10})
     report, home = pipeline.run(recipe, tmp_path), tmp_path / "shop"
@@ -147,7 +147,7 @@ def test_an_unknown_method_is_refused_before_any_stage(tmp_path):
     assert not list(tmp_path.rglob("*.npz"))
 
 
-def test_the_command_goes_on_where_it_was_and_leaves_an_artefact(run, monkeypatch, capsys):
+def test_the_command_resumes_and_writes_an_artefact(run, monkeypatch, capsys):
     before = files_of(run / "1")
     command = ["compress", str(run / "1"), "--max-bytes"]
     made, real = [], budget.to_tflite
@@ -167,7 +167,7 @@ def test_the_command_goes_on_where_it_was_and_leaves_an_artefact(run, monkeypatc
     assert "into 1,000 bytes. The smallest has" in capsys.readouterr().err
     assert not (run / "compressed").exists()
     assert cli.main([*command, "20KB", "--max-drop", "90%"]) == 0
-    assert len(made) == 3 + 3  # of five files two were there
+    assert len(made) == 3 + 3  # two of five files existed
     printed = capsys.readouterr().out
     assert "NDCG@3 on validation" in printed and "in place of" in printed
     assert files_of(run / "1") == before
@@ -231,7 +231,7 @@ def test_a_run_of_cold_items_is_refused(run, capsys):
 
 
 def ranking_recipe(folder, task, **sections):
-    """Of planted films; students that train in a second."""
+    """With planted films; students that train in a second."""
     recipe = Recipe.named(task)
     teacher = {"embedding_dim": 8, "hidden_dim": 16, "max_epochs": 2, "num_models": 1}
     smaller = {
@@ -295,7 +295,7 @@ def test_the_command_compresses_a_student_of_rows(finished_rows, tmp_path, monke
     assert len(ranker.rank(query=query, items={"item_id": item})["rating"]) == 2
 
 
-def test_the_stage_leaves_a_student_of_rows_that_is_no_worse(finished_rows, monkeypatch):
+def test_the_stage_makes_a_student_of_rows_no_worse(finished_rows, monkeypatch):
     monkeypatch.setattr(train_on, "MAX_EPOCHS", 1)
     recipe = Recipe.from_toml(finished_rows / "recipe.toml")
     recipe = replace(recipe, export=replace(recipe.export, compress=("units:8", "int8")))
@@ -352,7 +352,7 @@ METHODS_OF_STAGES = ("units:8", "int8")
 
 
 def recipe_of_stages(**sections):
-    """Of planted items, 18 of them ordered for a user."""
+    """With planted items, 18 of them ordered for a user."""
     recipe = Recipe.named("two-stage")
     smaller = {
         "data": {"source": "synthetic", "max_users": 120, "max_history": 8},
@@ -390,7 +390,7 @@ def compressed_run(finished_stages, methods=METHODS_OF_STAGES):
     return run
 
 
-def test_both_stages_of_a_recipe_are_compressed_and_trained_on(finished_stages, monkeypatch):
+def test_both_stages_of_a_recipe_are_compressed_and_fine_tuned(finished_stages, monkeypatch):
     monkeypatch.setattr(train_on, "MAX_EPOCHS", 1)
     monkeypatch.setattr(train_on, "NUM_BATCHES", 1)
     trained = []
@@ -418,7 +418,7 @@ def test_both_stages_of_a_recipe_are_compressed_and_trained_on(finished_stages, 
     assert result["retrieval_weight"] == smaller.retrieval_weight
 
 
-def test_the_second_stage_is_trained_on_with_the_smaller_first_one(finished_stages, monkeypatch):
+def test_the_second_stage_is_fine_tuned_with_the_compressed_first_one(finished_stages, monkeypatch):
     recipe = Recipe.from_toml(finished_stages / "recipe.toml")
     this = train_on.Compression(Run(recipe, finished_stages.parent, SilentProgress()))
     smaller, seen = compress(this.student, ["int8"]), []
@@ -434,7 +434,7 @@ def test_the_second_stage_is_trained_on_with_the_smaller_first_one(finished_stag
     assert first is given is smaller.retrieval_student
     assert trained is second is smaller.ranking_student
     assert queries is this.run.data.splits.validation
-    assert smaller.retrieval_weight == this.student.retrieval_weight  # of no `ValidationLists`
+    assert smaller.retrieval_weight == this.student.retrieval_weight  # without `ValidationLists`
 
 
 def test_the_blend_is_that_of_the_best_epoch(finished_stages, monkeypatch):
@@ -451,7 +451,7 @@ def test_the_blend_is_that_of_the_best_epoch(finished_stages, monkeypatch):
     assert smaller.retrieval_weight == 7.0
 
 
-def test_the_export_is_of_both_compressed_students(finished_stages, monkeypatch):
+def test_the_export_has_both_compressed_students(finished_stages, monkeypatch):
     monkeypatch.setattr(train_on, "MAX_EPOCHS", 1)
     run = compressed_run(finished_stages)
     run.twins = []
@@ -513,7 +513,8 @@ def test_a_recipe_of_two_stages_exports_the_smaller_ones(tmp_path, monkeypatch):
     for name, scorer in (("compressed", TwoStages.of(smaller)), ("student_tflite", None)):
         found = evaluate(scorer or Recommender.load(home / "1"), run.data.splits.test, k=3)
         assert ndcg[name] == pytest.approx(found.ndcg.mean())
-    assert ndcg["compressed"] == pytest.approx(ndcg["student_tflite"], abs=0.02)  # ties may turn
+    # ties may be swapped
+    assert ndcg["compressed"] == pytest.approx(ndcg["student_tflite"], abs=0.02)
     assert models["student_int8"]["name"] == "Compressed, int8"
     compared = report["comparisons"]["compressed_vs_student"]["relevance"]
     assert compared["difference"] == pytest.approx(ndcg["compressed"] - ndcg["student"])
@@ -522,7 +523,7 @@ def test_a_recipe_of_two_stages_exports_the_smaller_ones(tmp_path, monkeypatch):
     assert len(sizes) == 2 and models["student_int8"]["bytes"] == sum(sizes)
 
 
-def test_two_stages_without_the_second_ones_lists_are_refused(finished_stages, tmp_path, capsys):
+def test_two_stages_without_the_lists_stage_are_refused(finished_stages, tmp_path, capsys):
     run = Path(shutil.copytree(finished_stages, tmp_path / "stages"))
     shutil.rmtree(run / "stages" / "lists")
     assert cli.main(["compress", str(run / "1"), "--max-bytes", "90KB"]) == cli.USERS_ERROR
@@ -551,7 +552,7 @@ def test_an_artefact_without_its_run_is_refused(run, capsys, change, words):
     change(run)
     version = "1" if words else "2"
     assert cli.main(["compress", str(run / version), "--max-bytes", "20KB"]) == cli.USERS_ERROR
-    assert re.search(words or "not of the run's own student", capsys.readouterr().err)
+    assert re.search(words or "not hold the run's own student", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(
@@ -563,7 +564,7 @@ def test_sizes_are_read(given, expected):
 
 
 @pytest.mark.parametrize("size", ["", "KB", "-3", "inf", "3 GB of them", "0"])
-def test_what_is_no_size_is_refused(size, capsys):
+def test_invalid_sizes_are_refused(size, capsys):
     with pytest.raises(SystemExit):
         cli.main(["compress", "x", "--max-bytes", size])
     assert "is not a size" in capsys.readouterr().err or size == "-3"

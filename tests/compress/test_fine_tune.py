@@ -1,4 +1,4 @@
-"""Fine-tuning never leaves a compressed student worse than it was."""
+"""Fine-tuning never makes a compressed student worse."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from tfrs_distill.models import RetrievalStudent
 
 
 @pytest.mark.parametrize("gets_worse", [True, False])
-def test_the_better_weights_stay(gets_worse):
+def test_the_better_weights_are_kept(gets_worse):
     student = RetrievalStudent.from_history(num_items=40, max_history=3, embedding_dim=4, seed=0)
     histories = tuple(np.array([item, item + 1]) for item in range(1, 31))
     _, best = ModelScorer(student)(histories, 1)  # so these weights have an NDCG of 1

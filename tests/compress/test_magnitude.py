@@ -20,7 +20,7 @@ INPUTS, LABELS = np.ones([8, 8], "f4"), np.ones([8, 6], "f4")  # a batch is one 
 
 
 def model_of(kernel, learning_rate=0.0):
-    """One dense layer with a given kernel; a learning rate of 0 leaves it as it is."""
+    """One dense layer with a given kernel; a learning rate of 0 does not change it."""
     model = tf.keras.Sequential([tf.keras.layers.Dense(kernel.shape[1], use_bias=False)])
     model.build([None, kernel.shape[0]])
     model.set_weights([kernel])
@@ -37,7 +37,7 @@ def fit(model, pruning, num_steps=8, **arguments):
 
 
 class Zeros(tf.keras.callbacks.Callback):
-    """Counts a model's zeros after every batch; stands behind the pruning."""
+    """Counts a model's zeros after every batch; runs after the pruning."""
 
     def on_train_begin(self, logs=None):
         self.counts = []
@@ -80,7 +80,7 @@ def test_pruned_weights_stay_zero_while_the_others_learn():
     assert history.history["sparsity"] == [0.5, 0.5]
 
 
-def test_blocks_are_pruned_whole_by_their_mean_magnitude():
+def test_blocks_are_pruned_completely_by_their_mean_magnitude():
     pruning = MagnitudePruning(model := model_of(KERNEL), 0.5, 0, 1, block_size=(4, 1))
     fit(model, pruning)
     means = np.abs(KERNEL).reshape(2, 4, 6).mean(axis=1)
@@ -89,8 +89,8 @@ def test_blocks_are_pruned_whole_by_their_mean_magnitude():
 
 
 @pytest.mark.parametrize("steps_per_execution", [1, 3])
-def test_what_is_pruned_stays_so_however_far_steps_move_it(steps_per_execution):
-    """Training diverges: a step moves it past the others, and a new `fit` knows no masks."""
+def test_pruned_weights_stay_zero_for_any_size_of_steps(steps_per_execution):
+    """Training diverges: a step makes it larger than the others, and a new `fit` has no masks."""
     model, whole = model_of(KERNEL / 100), model_of(KERNEL / 100)
     for each in (model, whole):
         each.compile(tf.keras.optimizers.SGD(1.0), "mse", steps_per_execution=steps_per_execution)
@@ -116,7 +116,7 @@ def test_averaged_weights_are_pruned_too():
     assert (model.get_weights()[0] == 0).sum() == 24
 
 
-def test_all_dense_kernels_of_a_student_in_a_distiller_and_nothing_else():
+def test_all_dense_kernels_of_a_student_in_a_distiller_are_pruned_and_nothing_else():
     windows = tiny_data.random_windows(num_users=16, num_items=12, max_history=5)
     student = RetrievalStudent.from_history(num_items=12, max_history=5, embedding_dim=8, seed=1)
     teacher = tf.random.stateless_normal([12], [1, 2])
@@ -126,7 +126,7 @@ def test_all_dense_kernels_of_a_student_in_a_distiller_and_nothing_else():
         return tf.tile(tf.gather(teacher, candidate_ids - 1)[None], [rows, 1])
 
     distiller = Distiller(student, logits, SoftTargetKLDivergence())
-    distiller.compile("adam", run_eagerly=True)  # quicker than to trace it
+    distiller.compile("adam", run_eagerly=True)  # faster than tracing it
     pruning = MagnitudePruning(student, 0.75, 0, 2, frequency=1)
     distiller.fit(windows.batches(8), callbacks=[pruning], verbose=0)
     dense = [m.kernel for m in student.submodules if isinstance(m, tf.keras.layers.Dense)]
@@ -139,7 +139,7 @@ def test_all_dense_kernels_of_a_student_in_a_distiller_and_nothing_else():
     assert pruning.sparsity() == 0.75
 
 
-def test_training_that_ends_too_early_is_told(caplog):
+def test_training_that_ends_too_early_is_reported(caplog):
     model = model_of(KERNEL)
     with caplog.at_level(logging.WARNING, "tfrs_distill"):
         fit(model, MagnitudePruning(model, 0.5, 0, 100))

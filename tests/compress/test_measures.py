@@ -1,4 +1,4 @@
-"""What a search reads again only where nothing has changed that decides a file."""
+"""Measurements are reused only if everything that determines a file is unchanged."""
 
 import numpy as np
 
@@ -17,7 +17,7 @@ def inputs_with(vocabulary):
     return measure_of(student, examples, k=10, vocabularies={"shop": vocabulary}).inputs
 
 
-def test_two_names_of_a_long_vocabulary_that_change_places_make_other_files():
+def test_swapping_two_names_of_a_long_vocabulary_changes_the_files():
     names = [f"shop {number}" for number in range(1600)]
     swapped = [*names]
     swapped[700], swapped[800] = names[800], names[700]
@@ -25,7 +25,7 @@ def test_two_names_of_a_long_vocabulary_that_change_places_make_other_files():
         assert inputs_with(make(names)) == inputs_with(names) != inputs_with(make(swapped))
 
 
-def test_words_and_how_many_are_read_decide_a_file():
+def test_words_and_their_maximum_number_determine_a_file():
     words = WordVocabulary(("big", "small"), max_words=4)
     others = [WordVocabulary(("small", "big"), 4), WordVocabulary(("big", "small"), 5)]
     assert inputs_with(words) == inputs_with(WordVocabulary(("big", "small"), 4))

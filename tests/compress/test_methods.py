@@ -1,4 +1,4 @@
-"""What lists of methods say, and which are refused."""
+"""Parsing of lists of methods, and invalid lists."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def test_a_list_is_read_in_order():
     assert Methods.of(["dense-rank:90%"]) == Methods(dense_energy=0.9)
 
 
-def test_wide_parts_have_a_scale_a_row_unless_said_otherwise():
+def test_wide_parts_have_a_scale_per_row_by_default():
     assert [Methods.of(["int4"]).scale_of(width) for width in (7, 8)] == ["tensor", "row"]
     assert Methods.of(["int2:column"]).scale_of(33) == "column"
 
@@ -45,19 +45,19 @@ def test_the_matrices_are_quantized_to_match(methods, quantization):
         (["low-rank:100%"], "such as low-rank:90%"),
         (["low-rank:x%"], "such as low-rank:90%"),
         (["dense-rank:0%"], "such as dense-rank:90%"),
-        (["dense-rank:2", "dense-rank:90%"], "does again"),
+        (["dense-rank:2", "dense-rank:90%"], "repeats another"),
         (["dense-rank"], "takes, each after a colon, rank"),
         (["heads"], "number of attention heads"),
-        (["heads:2", "heads:1"], "does again"),
+        (["heads:2", "heads:1"], "repeats another"),
         (["low-rank:0"], "whole numbers above 0"),
         (["low-rank:2:3"], "Received: 'low-rank:2:3'"),
-        (["product:x"], "number of codes a row, size of a codebook"),
-        (["int8:3"], "scale of its own"),
+        (["product:x"], "number of codes per row, size of a codebook"),
+        (["int8:3"], "axis of the scales"),
         (["int4:3"], "row, column, tensor"),
         (["int4", "low-rank:2"], "after the numbers were quantized"),
         (["int4", "int4"], "after the numbers were quantized"),
-        (["low-rank:2", "product:2"], "does again"),
-        (["units:2", "units:4"], "does again"),
+        (["low-rank:2", "product:2"], "repeats another"),
+        (["units:2", "units:4"], "repeats another"),
         (["ids-only:2"], "no method"),
     ],
 )
@@ -77,5 +77,5 @@ def test_other_lists_are_refused(methods, words):
     ],
     ids="+".join,
 )
-def test_methods_are_named_as_they_are_given(methods):
+def test_methods_keep_their_given_names(methods):
     assert Methods.of(methods).texts == methods

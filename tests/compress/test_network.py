@@ -13,7 +13,7 @@ from tfrs_distill.models import DecayedAverage, RecencyAttention, RetrievalStude
 
 
 def kernels_of(student):
-    """All matrices of the feed-forward networks, each as the product that it is."""
+    """All matrices of the feed-forward networks, each as one product."""
     return [
         narrow.kernel.numpy() @ layer.kernel.numpy() if network.rank else layer.kernel.numpy()
         for network in networks_of(student)
@@ -25,7 +25,7 @@ def kernels_of(student):
 
 
 @pytest.mark.parametrize("encoder", [DecayedAverage, RecencyAttention])
-def test_products_have_the_error_of_the_singular_values_left_out(encoder, tmp_path):
+def test_products_have_the_error_of_the_dropped_singular_values(encoder, tmp_path):
     student = student_of(encoder)
     smaller = compress(student, ["dense-rank:3"])
     for kernel, product in zip(kernels_of(student), kernels_of(smaller)):
@@ -37,7 +37,7 @@ def test_products_have_the_error_of_the_singular_values_left_out(encoder, tmp_pa
     np.testing.assert_array_equal(scores_of(again), scores_of(smaller))
 
 
-def test_matrices_of_that_rank_are_kept_with_units_and_heads_gone():
+def test_matrices_of_that_rank_are_kept_without_the_removed_units_and_heads():
     student = student_of()
     rng = np.random.default_rng(0)
     for network in networks_of(student):
@@ -67,7 +67,8 @@ def test_a_rank_keeps_the_share_of_every_matrix():
     ("width", "methods", "gone"),
     [
         (16, ["dense-rank:8"], 4 * (2 * 16 * 32 - 2 * 8 * (16 + 32))),
-        # 64 x 128 and 128 x 64 in a byte a number; 16 x 64 has 1,024 numbers, so a byte as well.
+        # 64 x 128 and 128 x 64 with a byte per number; 16 x 64 has 1,024 numbers, so a byte as
+        # well.
         (64, ["dense-rank:16", "int8"], 2 * 64 * 128 - 2 * 16 * (64 + 128)),
     ],
 )
@@ -81,7 +82,7 @@ def test_a_file_of_low_rank_has_fewer_bytes(tmp_path, width, methods, gone):
         quantization = quantization_of(methods)
         to_tflite(compress(student, name), path, catalogue_of(50), quantization=quantization)
         sizes.append(path.stat().st_size)
-    # Two more products of matrices take operators, names and shapes of their own.
+    # Two more products of matrices need their own operators, names and shapes.
     assert 0 < gone - (sizes[1] - sizes[0]) < 1200
 
 
@@ -96,7 +97,7 @@ def test_a_file_of_low_rank_has_fewer_bytes(tmp_path, width, methods, gone):
         (other_student, ["dense-rank:2"], "LastItem. Leave 'dense-rank' out"),
     ],
 )
-def test_what_makes_nothing_smaller_is_refused(make, methods, words):
+def test_methods_that_save_nothing_are_refused(make, methods, words):
     with pytest.raises(InputError, match=words):
         compress(make(), methods)
 

@@ -1,4 +1,4 @@
-"""Fewer attention heads, against the whole checkpoint with the heads' outputs multiplied by 0."""
+"""Fewer attention heads, compared with the complete checkpoint with head outputs set to 0."""
 
 import json
 import re
@@ -21,7 +21,7 @@ def vectors_of(folder, weights, num_heads):
     return means / np.linalg.norm(means, axis=1, keepdims=True)
 
 
-def test_pruned_heads_count_nothing_and_the_file_is_smaller(tmp_path):
+def test_pruned_heads_have_no_influence_and_the_file_is_smaller(tmp_path):
     weights = write_tiny_bert(tmp_path / "whole", num_layers=3, num_heads=4)
     prune_heads(tmp_path / "whole", tmp_path / "less", heads={2: [3, 0], 0: [1]})
     for layer, columns in ((0, range(4, 8)), (2, (*range(4), *range(12, 16)))):
@@ -65,7 +65,7 @@ def test_weights_with_the_names_of_tensorflow_and_of_another_family(tmp_path):
         ({0: [1, 1]}, "[1, 1] of layer 0."),
     ],
 )
-def test_heads_that_cannot_be_pruned(heads, received, tmp_path):
+def test_invalid_heads_are_refused(heads, received, tmp_path):
     write_tiny_bert(tmp_path / "whole")
     with pytest.raises(InputError, match=re.escape(f"Received: {received}")):
         prune_heads(tmp_path / "whole", tmp_path / "less", heads=heads)

@@ -1,4 +1,4 @@
-"""Ranking students in fewer bytes: in Keras, in files, trained on, and to a budget."""
+"""Compressed ranking students: in Keras, in files, fine-tuned, and with a size limit."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ RNG = np.random.default_rng(0)
 
 
 def student_of(*names, seed=1, **changed):
-    """Tables of 3,001, 1,201 and 31 rows; weights far from those it starts with."""
+    """Tables of 3,001, 1,201 and 31 rows; weights far from the initial ones."""
     item = ItemFeature(ITEMS, DIM, np.random.default_rng(9).normal(size=[ITEMS, 5]))
     features = [
         IdFeature("user", USERS, DIM, side="query"),
@@ -78,7 +78,7 @@ def feature(student, name):
 
 
 def table_of(student, name):
-    """The embeddings that a feature gives, float64 [num_rows, dim]."""
+    """A feature's embeddings, float64 [num_rows, dim]."""
     one = feature(student, name)
     rows = tf.range(one.table.num_rows)
     return np.float64(one.embed(rows) if name == "item" else one.table.gather(rows))
@@ -113,7 +113,7 @@ def student():
     ],
     ids="+".join,
 )
-def test_files_and_a_saved_student_answer_as_the_student(student, tmp_path, methods):
+def test_files_and_a_saved_student_return_the_same_as_the_student(student, tmp_path, methods):
     before = [weight.numpy() for weight in student.weights]
     smaller, rows = compress(student, methods), rows_of(20)
     for weight, value in zip(student.weights, before):
@@ -165,8 +165,8 @@ def test_a_frozen_layer_changes_nothing(tmp_path, methods):
         np.testing.assert_allclose(values, expected[task], atol=2e-5)
 
 
-def test_an_item_is_compressed_with_what_its_vectors_give(student):
-    """Beside NumPy's decomposition of the projected vectors and embeddings together."""
+def test_an_item_is_compressed_together_with_its_projected_vector(student):
+    """Compared with NumPy's decomposition of the sum of projected vectors and embeddings."""
     item = feature(student, "item")
     projection = item.vectors.projection
     vectors = np.random.default_rng(9).normal(size=[ITEMS, 5])
@@ -182,7 +182,7 @@ def test_an_item_is_compressed_with_what_its_vectors_give(student):
     assert history.item_feature is compressed
 
 
-def test_numbers_of_4_bits_are_the_nearest_of_16_levels_a_row(student):
+def test_numbers_of_4_bits_are_the_nearest_of_16_levels_per_row(student):
     whole = np.float64(feature(student, "user").table.embeddings)
     found = table_of(compress(student, ["int4"]), "user")
     for row, levels in zip(whole[:200], found[:200]):
@@ -194,12 +194,12 @@ def test_numbers_of_4_bits_are_the_nearest_of_16_levels_a_row(student):
         assert np.abs(row - levels)[inside].max() < 0.51 * step
 
 
-def test_the_file_holds_packed_codes_and_really_is_smaller(student, tmp_path):
+def test_the_file_holds_packed_codes_and_is_smaller(student, tmp_path):
     sizes, kinds = {}, {}
     for methods in ([], ["int8"], ["int4"], ["int4", "units"], ["product:4:32", "int4"]):
-        asked = ["units:4", "int4"] if "units" in methods else methods
+        requested = ["units:4", "int4"] if "units" in methods else methods
         path = tmp_path / "+".join(methods).replace(":", "-") / "student.tflite"
-        to_tflite(compress(student, asked), path, quantization=quantization_of(asked))
+        to_tflite(compress(student, requested), path, quantization=quantization_of(requested))
         name = "+".join(methods)
         sizes[name], kinds[name] = path.stat().st_size, constants_of(path)
     tables = [(USERS + 1, DIM), (ITEMS + 1, DIM)]
@@ -215,13 +215,13 @@ def test_the_file_holds_packed_codes_and_really_is_smaller(student, tmp_path):
         assert not [one for one in kinds[name] if one[0] in tables]
         assert not [one for one in kinds[name] if one[0] == (ITEMS, DIM)]
     rows = USERS + ITEMS + 2
-    # In place of 4 bytes 1, and of 1 byte half of one and a scale a row: beside the table there
-    # are matrices, and operators that take codes apart.
+    # 1 in place of 4 bytes, and half of one and a scale per row in place of 1 byte: besides the
+    # table there are matrices, and operators that unpack codes.
     assert abs(sizes[""] - sizes["int8"] - 3 * rows * DIM) < 25_000
     gained = sizes["int8"] - sizes["int4"] - rows * (DIM // 2 - 1)
     assert -9_000 < gained < 0
     assert sizes["int4"] - sizes["product:4:32+int4"] > rows * (DIM // 2 + 1 - 4) - 3_000
-    # Of 24 and 9 units 20 and 5 are gone, with what they read and what reads them.
+    # Of 24 and 9 units 20 and 5 are removed, with their input and output weights.
     read = DIM + DIM + 1 + DIM + 4
     gone = 4 * (20 * (read + 1) + 24 * 9 - 4 * 4 + 5 + 5 * 6) - 3 * read * 24 * (read * 24 >= 1024)
     assert abs(sizes["int4"] - sizes["int4+units"] - gone) < 700
@@ -248,22 +248,22 @@ def test_every_table_has_the_form_of_the_fewest_bytes(student):
             if isinstance(table, CompressedTable)
         }
 
-    # 31 rows of 4 stay in 32 bits in the converter's files; 2 bytes of each would be halves.
+    # 31 rows of 4 stay in 32 bits in the converter's files; 2 bytes each would be half.
     assert forms(["float16"]) == {name: ("plain", 16) for name in ("user", "item", "words")}
     assert forms(["int8"]) == {name: ("plain", 8) for name in ("user", "item")}
     assert forms(["int4"]) == {name: ("plain", 4) for name in ("user", "item")}
-    # 1,300 rows are more than the items have: they get the bits alone.
+    # 1,300 rows are more than the items have: they get only the bits.
     shared = forms(["shared-rows:1300", "int4"])
     assert shared == {"user": ("shared-rows", 4), "item": ("plain", 4)}
     assert forms(["shared-rows:1300"]) == {"user": ("shared-rows", 32)}
-    # A table of few rows has fewer bytes in 8 bits than in 4 with what takes codes apart.
+    # A table of few rows has fewer bytes in 8 bits than in 4 with the operators for unpacking.
     few = RankingStudent(
         [IdFeature("a", 9000, DIM, "query"), IdFeature("b", 80, DIM, "item")], [Binary("like")]
     )
     assert forms(["int4"], few) == {"a": ("plain", 4), "b": ("plain", 8)}
 
 
-def test_forms_that_are_chosen_make_smaller_files_than_others(tmp_path):
+def test_chosen_forms_give_smaller_files_than_others(tmp_path):
     """A table of 20,000 bytes in 8 bits and one of 1,296, in files."""
 
     def size(rows, methods):
@@ -280,7 +280,7 @@ def test_forms_that_are_chosen_make_smaller_files_than_others(tmp_path):
 
 
 def of_all_masked(student, kept):
-    """The whole student whose hidden units that go count nothing."""
+    """The complete student with the removed hidden units set to 0."""
     masked = compress(student, [])
     layers = [*masked.hidden_layers[1:]], [h for n, h in masked.heads.items() if n != "next_item"]
     for units, readers in zip(kept, layers):
@@ -290,7 +290,7 @@ def of_all_masked(student, kept):
 
 
 @pytest.mark.parametrize("number", [4, 12])
-def test_of_every_wider_layer_the_most_important_units_stay(student, number):
+def test_the_most_important_units_of_every_wider_layer_are_kept(student, number):
     importance = [RNG.permuted(np.arange(float(units))) for units in UNITS]
     smaller = compress(student, [f"units:{number}"], unit_importance=importance)
     assert smaller.hidden_units == tuple(min(units, number) for units in UNITS)
@@ -302,7 +302,7 @@ def test_of_every_wider_layer_the_most_important_units_stay(student, number):
     assert np.abs(expected["rating"] - predictions(student, rows)["rating"]).max() > 0.01
 
 
-def test_by_default_units_of_small_weights_go(student):
+def test_by_default_units_of_small_weights_are_removed(student):
     smaller = compress(student, ["units:9"])
     first, second = (layer.kernel.numpy() for layer in student.hidden_layers)
     sizes = [np.linalg.norm(first[:, u]) * np.linalg.norm(second[u]) for u in range(UNITS[0])]
@@ -345,7 +345,7 @@ def test_importance_is_the_square_of_the_change_of_the_loss():
         np.testing.assert_allclose(found[place][unit], np.mean(np.square(slopes)), rtol=0.05)
 
 
-def test_crosses_have_the_error_of_the_singular_values_left_out(student, tmp_path):
+def test_crosses_have_the_error_of_the_dropped_singular_values(student, tmp_path):
     smaller = compress(student, ["dense-rank:10"])
     (kernel, bias), (down, up, again) = (s.crosses[0].get_weights() for s in (student, smaller))
     left, values, right = np.linalg.svd(np.float64(kernel))
@@ -356,11 +356,11 @@ def test_crosses_have_the_error_of_the_singular_values_left_out(student, tmp_pat
         to_tflite(one, tmp_path / str(number) / "student.tflite")
         sizes.append((tmp_path / str(number) / "student.tflite").stat().st_size)
     width = len(kernel)
-    # One more product of matrices takes operators of its own, in `score` and in `rank`.
+    # One more product of matrices needs its own operators, in `score` and in `rank`.
     assert 0 <= 4 * (width**2 - 20 * width) - (sizes[0] - sizes[1]) < 1_500
 
 
-def test_a_teacher_mends_what_compression_broke(student):
+def test_distillation_reduces_the_loss_of_compression(student):
     smaller = compress(student, ["units:6", "int2:tensor"])
     losses = {name: task.distillation_loss(1.0) for name, task in student.tasks.items()}
     distiller = Distiller(smaller, student, losses, student_loss_weight=0.0)
@@ -373,14 +373,14 @@ def test_a_teacher_mends_what_compression_broke(student):
         assert len(np.unique(np.abs(table).round(5))) <= 2  # 4 levels of one scale, of two signs
 
 
-def test_gradients_pass_to_the_numbers_behind_the_rounded_ones(student):
+def test_gradients_pass_to_the_unrounded_numbers(student):
     smaller = compress(student, ["int4"])
     batch, table = batch_of(), feature(smaller, "user").table
     with tf.GradientTape() as tape:
         total = tf.reduce_sum(smaller(batch, training=True).heads["like"].logits)
     gradient = tf.convert_to_tensor(tape.gradient(total, table.floats["table"])).numpy()
-    met = np.unique([user if 0 < user <= USERS else 0 for user in batch["user"].numpy()])
-    assert set(np.flatnonzero(np.abs(gradient).sum(axis=1))) == set(met)
+    read_users = np.unique([user if 0 < user <= USERS else 0 for user in batch["user"].numpy()])
+    assert set(np.flatnonzero(np.abs(gradient).sum(axis=1))) == set(read_users)
 
 
 def test_at_inference_no_id_is_hidden():
@@ -399,7 +399,7 @@ def test_at_inference_no_id_is_hidden():
         assert 50 < hidden.sum() < 150
 
 
-def test_a_vector_that_became_part_of_a_row_is_not_hidden_with_the_id():
+def test_a_vector_merged_into_a_row_is_not_hidden_with_the_id():
     vectors = np.random.default_rng(9).normal(size=[ITEMS, 5])
     item = ItemFeature(ITEMS, DIM, vectors, id_dropout=0.5, vector_dropout=0.5, seed=0)
     smaller = compress(RankingStudent([item], [Binary("like")], seed=0), ["int4"])
@@ -410,7 +410,7 @@ def test_a_vector_that_became_part_of_a_row_is_not_hidden_with_the_id():
     np.testing.assert_array_equal(one.embed(ids, training=True), table[1:201])
 
 
-def test_two_histories_may_share_items_that_are_no_feature(tmp_path):
+def test_two_histories_may_share_an_item_feature_that_is_not_in_the_model(tmp_path):
     item = ItemFeature(ITEMS, DIM, seed=1)
     histories = [HistoryFeature(item, n, reads_ratings=False, name=f"last_{n}") for n in (3, 2)]
     student = RankingStudent(histories, [Binary("like")], seed=0)
@@ -437,7 +437,7 @@ def test_in_mixed_precision_tables_are_still_those_of_the_file(tmp_path):
     np.testing.assert_allclose(score["like"], predictions(smaller, rows)["like"], atol=5e-3)
 
 
-def test_a_table_that_diverged_while_trained_on_is_not_exported(student, tmp_path):
+def test_a_table_that_diverged_in_fine_tuning_is_not_exported(student, tmp_path):
     smaller = compress(student, ["int4"])
     rows = feature(smaller, "user").table.floats["table"]
     rows.assign(tf.tensor_scatter_nd_update(rows, [[7, 3]], [np.inf]))
@@ -461,14 +461,14 @@ class OwnHead(Binary):
 
 
 def student_of_own_head():
-    """`clicks` beside a task whose head is known."""
+    """`clicks`, in addition to a task with a supported head."""
     features = [IdFeature("user", USERS, DIM, side="query"), ItemFeature(ITEMS, DIM)]
     tasks = [Binary("like"), OwnHead("clicks")]
     return RankingStudent(features, tasks, hidden_units=UNITS, seed=0)
 
 
 @pytest.mark.parametrize("make", [lambda: student_of("next_item"), student_of_own_head])
-def test_units_that_no_known_head_reads_are_not_tried(make):
+def test_units_read_by_an_unsupported_head_are_not_tried(make):
     from tfrs_distill.compress.budget import candidates_of
 
     student = make()
@@ -482,7 +482,7 @@ def test_units_that_no_known_head_reads_are_not_tried(make):
     ("make", "methods", "arguments", "words"),
     [
         (student_of, ["heads:1"], {}, "a RankingStudent without any. Leave 'heads' out"),
-        (student_of, ["ids-only"], {}, "'ids-only' takes the text tower off.*a feature"),
+        (student_of, ["ids-only"], {}, "'ids-only' removes the text tower.*a feature"),
         (student_of, ["units:24"], {}, "fewer than each block has, 24 and 9"),
         (student_of, ["low-rank:16"], {}, "with low-rank:16. .*user of 3,001 x 16.* from 1 to 15"),
         (student_of, ["dense-rank:27"], {}, "not smaller than one of 53 x 53. The largest.* is 26"),
@@ -534,20 +534,20 @@ def test_units_that_no_known_head_reads_are_not_tried(make):
             student_of,
             ["int4"],
             {"head_importance": np.ones([1, 2])},
-            "`head_importance` is of the attention heads .* a RankingStudent, which has none",
+            "`head_importance` is for the attention heads .* a RankingStudent, which has none",
         ),
     ],
 )
-def test_what_cannot_be_is_refused(make, methods, arguments, words):
+def test_invalid_arguments_are_refused(make, methods, arguments, words):
     with pytest.raises(InputError, match=words):
         compress(make(), methods, **arguments)
 
 
-# ---- to a budget
+# ---- with a size limit
 
 
 def examples_of(student, num_rows=300):
-    """Labels are what the student itself says, and what follows a history its likeliest item."""
+    """Labels are the student's own predictions, and a history's next item is its top item."""
     rows = rows_of(num_rows, seed=8)
     batch = {name: tf.constant(values) for name, values in rows.items()}
     best = student.logits(batch)["next_item"].numpy().argmax(axis=1) + 1
@@ -584,7 +584,7 @@ def by_hand(ranker, examples, student):
     return np.mean([*scores, np.mean(gains)])
 
 
-def test_the_best_that_fits_is_chosen_by_what_files_say(student, tmp_path):
+def test_the_best_that_fits_is_chosen_by_the_files_predictions(student, tmp_path):
     examples, seen = examples_of(student, 30), []
 
     def search(max_bytes, **arguments):
@@ -609,7 +609,7 @@ def test_the_best_that_fits_is_chosen_by_what_files_say(student, tmp_path):
         assert file.stat().st_size == point.bytes
         assert ranker.artefact.vocabularies["item_id"][7] == "i7"
         assert 0 < point.latency_ms["p50"] <= point.latency_ms["p95"]
-    assert found.uncompressed.score > 0.85  # of the stars only the rounded labels are known
+    assert found.uncompressed.score > 0.85  # for the stars only rounded labels exist
     by_methods = {point.methods: point for point in found.points}
     assert len(by_methods) == 3 and found.uncompressed.bytes > 300_000
     fitting = [point for point in found.points if point.bytes <= 100_000]
@@ -628,7 +628,7 @@ def test_the_best_that_fits_is_chosen_by_what_files_say(student, tmp_path):
     assert [p.score for p in tuned.points if p.tuned] == [found.chosen.score]
 
 
-def test_what_is_tried_suits_the_student(student):
+def test_candidates_suit_the_student(student):
     from tfrs_distill.compress.budget import candidates_of
 
     (tried,) = candidates_of(student)
@@ -650,7 +650,7 @@ def test_what_is_tried_suits_the_student(student):
         ({"features": {"item_id": np.ones(60, np.int32)}}, r"\['user', 'history', 'words'\]"),
     ],
 )
-def test_rows_that_do_not_suit_are_refused_before_any_work(student, tmp_path, change, words):
+def test_unsuitable_rows_are_refused_before_any_work(student, tmp_path, change, words):
     from dataclasses import replace
 
     examples = replace(examples_of(student, 60), **change)
@@ -659,7 +659,7 @@ def test_rows_that_do_not_suit_are_refused_before_any_work(student, tmp_path, ch
     assert not (tmp_path / "new").exists()
 
 
-def test_rows_are_of_ranking_and_queries_of_retrieval(student, tmp_path):
+def test_ranking_needs_rows_and_retrieval_needs_queries(student, tmp_path):
     from planted_student import catalogue_of
 
     from tfrs_distill.data.splits import Queries
@@ -671,5 +671,7 @@ def test_rows_are_of_ranking_and_queries_of_retrieval(student, tmp_path):
     other = RetrievalStudent.from_history(num_items=5, max_history=4, embedding_dim=2, seed=0)
     with pytest.raises(InputError, match="of a RetrievalStudent must be Queries"):
         to_budget(other, examples_of(student, 60), tmp_path / "new", max_bytes=40_000)
-    with pytest.raises(InputError, match="`catalogue` and `vocabularies` are of a ranking student"):
+    with pytest.raises(
+        InputError, match="`catalogue` and `vocabularies` are for a ranking student"
+    ):
         to_budget(other, queries, tmp_path / "new", max_bytes=9, k=5, catalogue=catalogue_of(5))

@@ -1,4 +1,4 @@
-"""Forms of a table: what their parts are, against NumPy and planted tables."""
+"""Structures of a table: their parts, against NumPy and planted tables."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ SIZES = {
 
 
 def made(name, table=TABLE, weights=WEIGHTS, sizes=None):
-    """The table that a structure makes of its parts, and the parts."""
+    """A structure's table, computed from its parts, and the parts."""
     structure = STRUCTURES[name](*table.shape, *(SIZES[name] if sizes is None else sizes))
     parts = structure.fit(table, weights)
     floats = {part: Tensor(tf.constant(parts[part])) for part in structure.floats()}
@@ -56,8 +56,8 @@ def test_scores_are_the_products_with_the_rows(name, dim):
     np.testing.assert_allclose(found, queries @ table.T, rtol=1e-4, atol=1e-5)
 
 
-def test_a_rotation_lets_few_bits_keep_more_of_a_low_rank():
-    """Beside NumPy's decomposition as it is, of a table with one large direction and many small."""
+def test_a_rotation_reduces_the_error_of_few_bits_for_a_low_rank():
+    """Compared with NumPy's decomposition, for a table with one large direction and many small."""
     rng = np.random.default_rng(1)
     table = np.float32(rng.normal(size=[500, 12]) * 0.7 ** np.arange(12))
 
@@ -77,18 +77,18 @@ def test_plain_is_the_table():
     np.testing.assert_array_equal(made("plain")[0], TABLE)
 
 
-def test_low_rank_has_the_error_of_the_singular_values_left_out():
+def test_low_rank_has_the_error_of_the_dropped_singular_values():
     values = np.linalg.svd(np.sqrt(WEIGHTS)[:, None] * np.float64(TABLE), compute_uv=False)
     np.testing.assert_allclose(error(made("low-rank")[0]), np.square(values[3:]).sum(), rtol=1e-4)
 
 
 def test_product_finds_planted_pieces():
-    books = RNG.normal(size=[3, 5, 2]) * 10  # three codes a row, five entries of two numbers
+    books = RNG.normal(size=[3, 5, 2]) * 10  # three codes per row, five entries of two numbers
     codes = RNG.integers(5, size=[ROWS, 3])
     table = np.float32(np.concatenate([books[part, codes[:, part]] for part in range(3)], axis=1))
     found, parts = made("product", table, sizes=(3, 5))
     assert parts["codes"].max() < 5
-    # k-means may miss an entry: it must be far better than one entry a part.
+    # k-means may miss an entry: it must be much better than one entry per part.
     spread = error(np.broadcast_to(table.mean(axis=0), table.shape), table)
     assert error(found, table) < 0.05 * spread
 
@@ -98,10 +98,10 @@ def test_product_of_a_width_that_does_not_divide():
     assert found.shape == (ROWS, 5) and parts["codebooks"].shape == (3 * 8, 2)
 
 
-def test_shared_rows_keeps_those_that_count_and_joins_alike_ones():
+def test_shared_rows_keeps_frequent_rows_and_joins_similar_ones():
     table = TABLE.copy()
     weights = np.full(ROWS, 0.01)
-    weights[5:14] = 1.0  # nine of twelve rows are of one item each
+    weights[5:14] = 1.0  # nine of twelve rows have one item each
     others = np.flatnonzero(weights < 1)
     table[others] = np.float32(np.array([[-50.0], [0.0], [50.0]])[np.arange(len(others)) % 3])
     found, parts = made("shared-rows", table, weights)
@@ -128,7 +128,7 @@ def test_sums_of_rows_are_the_least_squares_solution(name, buckets):
     assert error(found) < error(np.zeros_like(TABLE))
 
 
-def test_a_table_that_is_a_sum_is_kept():
+def test_a_table_that_is_a_sum_is_reproduced():
     items = np.arange(ROWS)
     first, second = RNG.normal(size=[6, DIM]), RNG.normal(size=[7, DIM])
     table = np.float32(first[items // 7] + second[items % 7])
@@ -148,7 +148,7 @@ def test_a_table_that_is_a_sum_is_kept():
         ("quotient-remainder", (39,), "fewer than the rows"),
     ],
 )
-def test_sizes_that_do_not_suit_the_table_are_refused(name, sizes, words):
+def test_unsuitable_sizes_are_refused(name, sizes, words):
     with pytest.raises(InputError, match=words):
         STRUCTURES[name](ROWS, DIM, *sizes)
 
@@ -169,7 +169,7 @@ def test_a_million_rows_hash_within_32_bits():
         STRUCTURES["hashed"](1_000_004, 4, 1000, 4)
 
 
-def test_k_means_finds_planted_centres_and_heavy_rows_pull():
+def test_k_means_finds_planted_centres_and_uses_weights():
     centres = np.array([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
     rows = np.repeat(centres, 20, axis=0) + RNG.normal(size=[60, 2]) * 0.01
     found, nearest = k_means(rows, np.ones(60), 3)

@@ -1,4 +1,4 @@
-"""Two stages in fewer bytes: what each gets, in Keras, in files, trained on, and to a budget."""
+"""Two compressed stages: methods of each, in Keras, in files, fine-tuned, and with a size limit."""
 
 import json
 from pathlib import Path
@@ -36,18 +36,19 @@ NUM_ITEMS, MAX_HISTORY, NUM_CANDIDATES, WEIGHT = 1200, 4, 20, 0.4
 CATALOGUE = catalogue_of(NUM_ITEMS)
 METHODS = ("units:8", "int4")  # matrices of fewer than 1,024 numbers stay in 32 bits
 RNG = np.random.default_rng(0)
-MET = 1 + RNG.choice(NUM_ITEMS, 20, replace=False)  # what histories are of: neighbours of all
-HISTORIES = [RNG.choice(MET, 4, replace=False) for _ in range(12)]
+# items of the histories: neighbours of all
+INTERACTED = 1 + RNG.choice(NUM_ITEMS, 20, replace=False)
+HISTORIES = [RNG.choice(INTERACTED, 4, replace=False) for _ in range(12)]
 
 
-def two_stages(ranking_dim=14, hidden_units=(24,), met=MET):
-    """Tables of 1,201 rows, and weights far from those they start with."""
+def two_stages(ranking_dim=14, hidden_units=(24,), interacted=INTERACTED):
+    """Tables of 1,201 rows, and weights far from the initial ones."""
     retrieval = RetrievalStudent.from_history(
         num_items=NUM_ITEMS, max_history=MAX_HISTORY, embedding_dim=12, seed=0
     )
     item = ItemFeature(NUM_ITEMS, ranking_dim, seed=0)
     weights = np.zeros([NUM_ITEMS + 1] * 2)
-    weights[met] = np.random.default_rng(5).normal(size=[len(met), NUM_ITEMS + 1])
+    weights[interacted] = np.random.default_rng(5).normal(size=[len(interacted), NUM_ITEMS + 1])
     features = [
         item,
         HistoryFeature(item, MAX_HISTORY, reads_ratings=False),
@@ -89,13 +90,13 @@ def lists_of(student, histories, k):
 
 @pytest.fixture(scope="module")
 def queries():
-    """What the students themselves recommend is what comes next: they have an NDCG of 1."""
+    """The students' own recommendations are the relevant items: they have an NDCG of 1."""
     users = np.arange(len(HISTORIES))
     return Queries(CATALOGUE, users, tuple(HISTORIES), tuple(lists_of(STUDENT, HISTORIES, 5)[1]))
 
 
 def methods_of(student):
-    """Those of the item table of each stage."""
+    """Methods of the item table of each stage."""
     (table,) = {feature.table for feature in student.ranking_student.table_features}
     ranking = table.methods.texts if hasattr(table, "methods") else []
     return student.retrieval_student.candidate_tower.methods.texts, ranking
@@ -106,7 +107,7 @@ def units_of(student):
     return encoder.feed_forward.hidden_units, student.ranking_student.hidden_units
 
 
-def test_both_stages_get_the_methods_and_the_original_stays():
+def test_both_stages_are_compressed_and_the_original_is_unchanged():
     before = STUDENT.fingerprint()
     smaller = compress(STUDENT, ["units:8", "low-rank:6", "int8"])
     assert methods_of(smaller) == (["units:8", "low-rank:6", "int8"], ["low-rank:6", "int8"])
@@ -116,18 +117,19 @@ def test_both_stages_get_the_methods_and_the_original_stays():
     assert STUDENT.fingerprint() == before != smaller.fingerprint()
 
 
-def test_a_method_goes_to_the_stage_that_it_suits():
-    # A rank is below the width: 14 is for a ranking table of 32 and not for retrieval's of 13.
+def test_a_method_is_applied_to_the_stages_that_support_it():
+    # A rank is below the width: 14 is valid for a ranking table of 32 and not for retrieval's of
+    # 13.
     smaller = compress(two_stages(ranking_dim=32), ["low-rank:14", "int4"])
     assert methods_of(smaller) == (["int4"], ["low-rank:14", "int4"])
     few = compress(two_stages(hidden_units=(6,)), ["units:6"])
     assert units_of(few) == (6, (6,))
-    # Of a table of 1,201 numbers nothing is smaller in 4 bits than the 8 of the converter.
+    # A table of 1,201 numbers is not smaller in 4 bits than in the converter's 8.
     narrow = compress(two_stages(ranking_dim=1), ["shared-rows:40", "int4"])
     assert methods_of(narrow) == (["shared-rows:40", "int4"], ["int8"])
 
 
-def test_heads_are_of_retrieval_and_the_importance_of_units_of_either():
+def test_heads_are_of_retrieval_and_unit_importance_of_both_stages():
     items = ItemTower(NUM_ITEMS, 8, seed=0)
     retrieval = RetrievalStudent(
         HistoryTower(items, RecencyAttention(4, 8, num_heads=2, seed=0)), items
@@ -161,12 +163,12 @@ def test_heads_are_of_retrieval_and_the_importance_of_units_of_either():
         (["int3"], "no method 'int3'"),
     ],
 )
-def test_what_suits_neither_stage_is_refused(methods, words):
+def test_methods_for_neither_stage_are_refused(methods, words):
     with pytest.raises(InputError, match=words):
         compress(STUDENT, methods)
 
 
-def test_students_that_are_compressed_and_importances_that_are_no_pair_are_refused(tmp_path):
+def test_compressed_students_and_importances_that_are_not_a_pair_are_refused(tmp_path):
     half = STUDENT.with_students(
         compress(STUDENT.retrieval_student, ["int4"]), STUDENT.ranking_student
     )
@@ -194,14 +196,14 @@ def test_both_files_are_as_small_as_their_tables(searched):
     for methods, point in by_methods.items():
         sizes[methods] = [file.stat().st_size for file in files_of(point)]
         assert point.bytes == sum(sizes[methods])
-    # 1,201 rows of 13 and of 14: half a byte a number and a scale a row, in place of 4 bytes.
+    # 1,201 rows of 13 and of 14: half a byte per number and a scale per row, in place of 4 bytes.
     for small, large, width in zip(sizes[METHODS], sizes[()], (13, 14)):
         assert large - small > 0.9 * (NUM_ITEMS + 1) * (4 * width - (width + 1) // 2 - 4)
     assert searched.chosen.methods == METHODS
     assert searched.chosen.bytes <= 80_000 < searched.uncompressed.bytes
 
 
-def test_the_files_recommend_what_the_students_do(searched, queries):
+def test_the_files_recommend_the_same_as_the_students(searched, queries):
     assert searched.score_name == "NDCG@5" and searched.uncompressed.score == pytest.approx(1.0)
     students = {(): STUDENT, METHODS: compress(STUDENT, METHODS)}
     for point in searched.points:
@@ -213,7 +215,7 @@ def test_the_files_recommend_what_the_students_do(searched, queries):
         assert point.score == pytest.approx(evaluate(recommender, queries, k=5).ndcg.mean())
 
 
-def test_the_command_recommends_from_what_was_chosen(searched, capsys):
+def test_the_command_recommends_from_the_chosen_artefact(searched, capsys):
     command = ["recommend", searched.chosen.folder, "--history", "i1", "--json"]
     assert cli.main([*command, "-k", "3"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -229,7 +231,7 @@ def test_a_budget_below_the_possible_is_refused(searched, queries):
         to_budget(STUDENT, queries, folder, **given)
 
 
-def test_worse_training_is_undone_in_both_stages_and_the_blend():
+def test_worse_fine_tuning_is_reverted_in_both_stages_and_the_blend():
     smaller = compress(STUDENT, ["int8"])
     before = smaller.fingerprint()
 
@@ -247,7 +249,7 @@ def test_worse_training_is_undone_in_both_stages_and_the_blend():
     assert smaller.fingerprint() == before
 
 
-def test_the_search_tries_what_suits_either_stage():
+def test_the_search_tries_methods_of_either_stage():
     (tried,) = candidates_of(STUDENT)
     of_parts = [candidates_of(s)[-1] for s in (STUDENT.retrieval_student, STUDENT.ranking_student)]
     assert set(tried) == {*of_parts[0], *of_parts[1]} and len(tried) == len(set(tried))
@@ -259,7 +261,7 @@ def test_the_search_tries_what_suits_either_stage():
     ("arguments", "words"),
     [
         ({"k": 21}, "`k` must be from 1 to 20, .*`num_candidates` .*k=21, num_candidates=20"),
-        ({"catalogue": CATALOGUE}, "are of a ranking student. Received: a TwoStageStudent"),
+        ({"catalogue": CATALOGUE}, "are for a ranking student. Received: a TwoStageStudent"),
     ],
 )
 def test_bad_arguments_are_refused_before_any_work(queries, tmp_path, arguments, words):
@@ -268,7 +270,7 @@ def test_bad_arguments_are_refused_before_any_work(queries, tmp_path, arguments,
     assert not (tmp_path / "new").exists()
 
 
-def test_the_blend_and_the_units_of_either_stage_decide_a_point(queries, tmp_path):
+def test_the_blend_and_the_units_of_both_stages_determine_a_point(queries, tmp_path):
     def inputs(student):
         return Search(student, queries, tmp_path, k=5).inputs
 
@@ -287,14 +289,16 @@ def test_the_blend_and_the_units_of_either_stage_decide_a_point(queries, tmp_pat
     assert of_ranking[0].tolist() == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize(("met", "dtype"), [(np.arange(1, 9), tf.uint8), (MET, tf.int16)])
-def test_a_file_has_neighbours_in_few_bytes_and_the_same_predictions(met, dtype):
-    ranking = two_stages(met=met).ranking_student
+@pytest.mark.parametrize(
+    ("interacted", "dtype"), [(np.arange(1, 9), tf.uint8), (INTERACTED, tf.int16)]
+)
+def test_a_file_has_neighbours_in_few_bytes_and_the_same_predictions(interacted, dtype):
+    ranking = two_stages(interacted=interacted).ranking_student
     stored = with_stored_tables(ranking)
     assert stored.features[-1].neighbours.dtype == dtype
     assert ranking.features[-1].neighbours.dtype == tf.int32
     items = np.arange(1, NUM_ITEMS + 1)
-    rows = {"item_id": items, "history": np.tile(met[:4], [NUM_ITEMS, 1])}
+    rows = {"item_id": items, "history": np.tile(interacted[:4], [NUM_ITEMS, 1])}
     rows = {name: tf.constant(values, tf.int32) for name, values in rows.items()}
     found, expected = (student.predictions(rows)["like"] for student in (stored, ranking))
     np.testing.assert_array_equal(found, expected)

@@ -1,4 +1,4 @@
-"""Hidden units and heads that are removed: the scores of masked ones, fewer bytes, and which."""
+"""Removed hidden units and heads: scores equal masked ones, fewer bytes, and the choice."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ RNG = np.random.default_rng(3)
 
 
 def student_of(encoder=RecencyAttention, seed=1, **changed):
-    """A student whose weights are far from those it starts with."""
+    """A student whose weights are far from the initial ones."""
     arguments = {"num_blocks": 2, "num_heads": HEADS} if encoder is RecencyAttention else {}
     items = ItemTower(NUM_ITEMS, DIM, seed=0)
     tower = HistoryTower(items, encoder(6, DIM, seed=0, **(arguments | changed)))
@@ -60,14 +60,14 @@ def scores_of(student):
 
 
 def without(student, units=None, heads=None):
-    """The whole student with what goes set to 0: bool [num_blocks, number], True for what stays."""
+    """The complete student with removed parts at 0: bool [num_blocks, number], True for kept."""
     masked = compress(student, [])
     for block, network in enumerate(networks_of(masked)):
         if units is not None:
             network.out.kernel.assign(network.out.kernel * units[block][:, None])
         if heads is not None:
             value = masked.query_tower.encoder.blocks[block][2]
-            columns = np.repeat(heads[block], DIM // HEADS)  # of one head beside each other
+            columns = np.repeat(heads[block], DIM // HEADS)  # heads one after the other
             value.set_weights([weight * columns for weight in value.get_weights()])
     return masked
 
@@ -89,7 +89,7 @@ def student():
 
 
 @pytest.mark.parametrize("reads_order", [True, False])
-def test_scores_are_those_of_masked_units_and_heads(reads_order):
+def test_scores_equal_those_of_masked_units_and_heads(reads_order):
     student = student_of(reads_order=reads_order)
     units, heads = RNG.permuted([range(UNITS)] * 2, axis=1), RNG.permuted([range(3)] * 2, axis=1)
     importance = {"unit_importance": units, "head_importance": heads}
@@ -103,7 +103,7 @@ def test_scores_are_those_of_masked_units_and_heads(reads_order):
 
 
 @pytest.mark.parametrize("encoder", [DecayedAverage, RecencyAttention])
-def test_of_each_block_its_own_units_stay(encoder):
+def test_each_block_keeps_its_own_units(encoder):
     student = student_of(encoder)
     blocks = len(networks_of(student))
     importance = RNG.permuted([np.arange(float(UNITS))] * blocks, axis=1)
@@ -112,7 +112,7 @@ def test_of_each_block_its_own_units_stay(encoder):
     np.testing.assert_allclose(scores_of(smaller), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_an_encoder_without_some_heads_and_with_a_rank_can_lose_more():
+def test_an_encoder_without_some_heads_and_with_a_rank_can_be_compressed_further():
     student = student_of(kept_heads=[[0, 2], [1, 2]], rank=4)
     units, heads = np.array([range(UNITS)] * 2), np.array([[1, 2], [2, 1]])
     importance = {"unit_importance": units, "head_importance": heads}
@@ -127,7 +127,7 @@ def test_an_encoder_without_some_heads_and_with_a_rank_can_lose_more():
     np.testing.assert_allclose(scores_of(smaller), scores_of(masked), rtol=1e-5, atol=1e-5)
 
 
-def test_by_default_units_and_heads_of_small_weights_go(student):
+def test_by_default_units_and_heads_of_small_weights_are_removed(student):
     encoder, width = student.query_tower.encoder, DIM // HEADS
     units, heads = (np.stack(p.sizes(encoder)) for p in (HIDDEN_UNITS, ATTENTION_HEADS))
     for block, (_, _, value, project, network) in enumerate(encoder.blocks):
@@ -160,7 +160,7 @@ def test_importance_is_the_square_of_the_change_of_the_loss(encoder, batches):
     }
 
     def of_changed(weights, rows):
-        """The mean square of the slope of the loss when some of the weights grow together."""
+        """The mean square of the loss' slope when some of the weights are scaled together."""
         whole, step, squares = [weight.numpy() for weight in weights], 1e-2, []
         for batch in batches:
             losses = []
@@ -179,14 +179,14 @@ def test_importance_is_the_square_of_the_change_of_the_loss(encoder, batches):
         np.testing.assert_allclose(found["unit_importance"][block, unit], expected, rtol=0.05)
     for block in range(blocks if number else 0):
         value = student.query_tower.encoder.blocks[block][2]
-        for head in (block, 2):  # a head grows as its values do
+        for head in (block, 2):  # a head is scaled by its values
             columns = np.arange(DIM) // (DIM // HEADS) == head
             expected = of_changed([value.kernel, value.bias], columns)
             np.testing.assert_allclose(found["head_importance"][block, head], expected, rtol=0.05)
 
 
 @pytest.mark.parametrize("methods", [["heads:1", "units:6"], nightly(["heads:2", "int4"])])
-def test_the_file_and_a_saved_student_answer_as_the_student(student, tmp_path, methods):
+def test_the_file_and_a_saved_student_return_the_same_as_the_student(student, tmp_path, methods):
     smaller, quantization = compress(student, methods), quantization_of(methods)
     scores = scores_of(smaller)
     smaller.save(tmp_path / "student.keras")
@@ -205,16 +205,16 @@ def test_the_file_and_a_saved_student_answer_as_the_student(student, tmp_path, m
     expected = np.take_along_axis(scores, items, axis=1)
     assert np.abs(found - expected).max() < allowed * np.abs(scores).max()
     if quantization == "float32":
-        # Of each of 2 blocks 8 of 12 entries of query, key and value go, each read by 12 weights
-        # and with a bias, of the first projection 8 of 12 rows, and biases of 6 distances of 2
+        # Of each of 2 blocks 8 of 12 entries of query, key and value are removed, each with 12
+        # weights and a bias, of the first projection 8 of 12 rows, and biases of 6 distances of 2
         # heads, which a file has for 6 positions; 18 of 24 units, each 12 in and out and a bias.
         gone = 2 * 8 * 3 * (12 + 1) + 8 * 12 + 2 * 2 * 6 * 6 + 2 * 18 * (2 * 12 + 1)
-        # A head's place takes a few operators.
+        # The selection of heads needs a few operators.
         assert 0.8 * 4 * gone < sizes["whole"] - sizes["smaller"] < 1.05 * 4 * gone
 
 
 @pytest.mark.nightly
-def test_a_student_with_fewer_heads_is_taught(student, batches):
+def test_a_student_with_fewer_heads_can_be_distilled(student, batches):
     smaller = compress(student, ["heads:1", "units:6", "int8"])
     distiller = Distiller(
         smaller, student, SoftTargetKLDivergence(temperature=2.0), student_loss_weight=0.0
@@ -251,7 +251,7 @@ def test_parts_of_a_student_in_mixed_precision(encoder):
 
 @tf.keras.utils.register_keras_serializable("tests")
 class LastItem(tf.keras.layers.Layer):
-    """An encoder that is not known: the last item's embedding."""
+    """An unsupported encoder: the last item's embedding."""
 
     def __init__(self, max_history, embedding_dim, **kwargs):
         super().__init__(**kwargs)
@@ -303,12 +303,12 @@ def average_student():
         ),
     ],
 )
-def test_what_cannot_be_removed_is_refused(make, methods, arguments, words):
+def test_invalid_arguments_are_refused(make, methods, arguments, words):
     with pytest.raises(InputError, match=words):
         compress(make(), methods, **arguments)
 
 
-def test_an_encoder_that_is_not_known_stays_as_it_is():
+def test_an_unsupported_encoder_is_not_changed():
     student = other_student()
     np.testing.assert_allclose(scores_of(compress(student, [])), scores_of(student), rtol=1e-5)
 

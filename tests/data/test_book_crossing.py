@@ -1,4 +1,4 @@
-"""Book-Crossing: its three files by hand, and the real ones. Expected: counted apart, by `csv`."""
+"""Book-Crossing: small made files, and the real ones. Expected counts come from `csv` alone."""
 
 import numpy as np
 import pytest
@@ -29,24 +29,24 @@ KEPT_AT = tuple(enumerate(KEPT))
 
 
 def rating_rows():
-    """Five readers of five books; and what the core leaves out."""
+    """Five readers of five books, and rows that the core excludes."""
     rows = [(user, book, (place + int(user)) % 11) for user in READERS for place, book in KEPT_AT]
     rows.insert(3, ("7", "rare", 9))  # one reader
     rows.insert(9, ("20", "b1", 9))  # a reader of one book
     rows += [(user, "untitled", 5) for user in READERS]
     rows += [(user, "unknown", 5) for user in READERS]
-    rows.append(("11", "b1", 10))  # once more
+    rows.append(("11", "b1", 10))  # repeated
     return "".join(f'"{user}";"{book}";"{rating}"\n' for user, book, rating in rows)
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder, with files in the place of others where they are given."""
+    """A folder, in which given files replace others."""
 
     def write(**files):
         texts = {RATINGS: RATING_HEADER + rating_rows(), BOOKS: BOOK_HEADER + BOOK_ROWS} | files
         for name, text in texts.items():
-            # One line has UTF-8 in a file of Latin-1, as some of the real ones have.
+            # One line is UTF-8 in a Latin-1 file, as in the real data.
             line = [
                 part.encode("utf-8" if "Für" in part else "latin-1") for part in text.split("\n")
             ]
@@ -79,13 +79,13 @@ def test_the_core_of_books_with_a_title(folder):
     assert rows[:6] == [(0, 1, 7), (0, 2, 8), (0, 3, 9), (0, 4, 10), (0, 5, 0), (1, 1, 0)]
 
 
-def test_a_folder_is_recognised_whatever_its_name(folder):
+def test_a_folder_is_recognised_with_any_name(folder):
     path = folder()
     assert data_set_name(path) == "book-crossing"
     assert read_folder(path).catalogue == book_crossing(path).catalogue
 
 
-def test_who_falls_out_takes_others_along(folder):
+def test_dropping_a_reader_drops_books_in_turn(folder):
     rows = rating_rows().replace('"5";"b5";"9"\n', "")  # b5 has four readers, 5 four books
     with pytest.raises(InputError, match=r"none of 26 inter.* fewer than 5 are dropped"):
         book_crossing(folder(**{RATINGS: RATING_HEADER + rows}))
@@ -113,7 +113,7 @@ def test_who_falls_out_takes_others_along(folder):
         (BOOKS, BOOK_HEADER + BOOK_ROWS + BOOK_ROWS, r"line 9: item id 'b1' is already on line 2"),
     ],
 )
-def test_what_cannot_be_used_is_named(folder, file, text, words):
+def test_invalid_values_are_named(folder, file, text, words):
     with pytest.raises(InputError, match=words):
         book_crossing(folder(**{file: text}))
 

@@ -24,7 +24,7 @@ def test_unknown_id_is_named():
         ((("1", "2", "3"), "ABC", ("a", " ", "")), r"2 of 3 items have none, first: item '2'"),
     ],
 )
-def test_what_is_no_catalogue_is_refused(fields, words):
+def test_an_invalid_catalogue_is_refused(fields, words):
     with pytest.raises(InputError, match=words):
         Catalogue(*map(tuple, fields))
 

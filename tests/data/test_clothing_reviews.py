@@ -33,7 +33,7 @@ def write_csv(path, rows, header=HEADER):
 
 
 def many(counts):
-    """A row for each review: item i + 1 has `counts[i]`; ages number the rows from 1."""
+    """One row per review: item i + 1 has `counts[i]`; ages number the rows from 1."""
     items = [item for item, count in enumerate(counts, start=1) for _ in range(count)]
     return [
         ["", str(item), str(age), "", f"text {age}", "5", "1", "0", f"D{item}", "Tops", "Knits"]
@@ -45,7 +45,7 @@ def test_rows_are_read_with_their_indices_labels_and_texts(tmp_path):
     reviews = clothing_reviews(write_csv(tmp_path / "a.csv", ROWS))
     rows = reviews.examples
     assert reviews.vocabularies == {
-        "item_id": ("A7", "9", "10"),  # names first, then numbers by their size
+        "item_id": ("A7", "9", "10"),  # names first, then numbers by value
         "division": ("General", "Petite"),
         "department": ("Dresses", "Tops"),
         "class_name": ("Dresses", "Knits"),
@@ -84,7 +84,7 @@ def test_columns_may_come_in_any_order(tmp_path):
         (6, "yes", r"line 3: Recommended IND 'yes' is not a number"),
     ],
 )
-def test_what_cannot_be_used_is_named_with_its_line(tmp_path, place, value, words):
+def test_invalid_values_are_named_with_their_line(tmp_path, place, value, words):
     wrong = [list(row) for row in ROWS]
     wrong[1][place] = value
     with pytest.raises(InputError, match=words):
@@ -92,7 +92,7 @@ def test_what_cannot_be_used_is_named_with_its_line(tmp_path, place, value, word
 
 
 @pytest.mark.parametrize("missing", [1, 2, 3, 4, 5, 6, 8, 9, 10])
-def test_every_column_that_is_read_must_be_there(tmp_path, missing):
+def test_every_column_that_is_read_is_required(tmp_path, missing):
     header = [name for place, name in enumerate(HEADER) if place != missing]
     with pytest.raises(InputError, match=f"a column '{HEADER[missing]}' was expected"):
         clothing_reviews(write_csv(tmp_path / "a.csv", [], header))
@@ -120,7 +120,7 @@ def test_a_random_split_has_each_review_once_in_file_order(tmp_path):
     assert rows_in(split_reviews(reviews, 1)) != parts
 
 
-def test_what_training_does_not_have_is_unknown_in_the_other_parts(tmp_path):
+def test_values_without_training_rows_are_unknown_in_the_other_parts(tmp_path):
     rows = many([1] * 15)  # every item, and its division, in one review
     reviews = clothing_reviews(write_csv(tmp_path / "a.csv", rows))
     splits = split_reviews(reviews, 0)
@@ -132,7 +132,7 @@ def test_what_training_does_not_have_is_unknown_in_the_other_parts(tmp_path):
         assert (part.features["class_name"] == 1).all()
 
 
-def test_a_split_by_item_keeps_items_whole(tmp_path):
+def test_a_split_by_item_keeps_all_rows_of_an_item_together(tmp_path):
     counts = [1, 7, 2, 5, 3, 1, 1, 8, 4, 2, 6, 3, 2, 5, 1, 2, 3, 1, 2, 1]
     rows = many(counts)
     reviews = clothing_reviews(write_csv(tmp_path / "a.csv", rows))
@@ -154,7 +154,7 @@ def test_a_split_by_item_keeps_items_whole(tmp_path):
 
 
 @pytest.mark.parametrize("counts", [[4, 4, 4], [4] * 7, [1, 1, 30], [30, 1, 1, 1]])
-def test_few_items_leave_no_part_without_one(tmp_path, counts):
+def test_few_items_leave_no_part_empty(tmp_path, counts):
     reviews = clothing_reviews(write_csv(tmp_path / "a.csv", many(counts)))
     rows = many(counts)
     for seed in range(10):
@@ -163,7 +163,7 @@ def test_few_items_leave_no_part_without_one(tmp_path, counts):
         assert all(items) and sum(map(len, items)) == len(counts)
 
 
-def test_too_little_to_split_is_refused(tmp_path):
+def test_too_few_rows_or_items_are_refused(tmp_path):
     nine = clothing_reviews(write_csv(tmp_path / "a.csv", many([9])))
     with pytest.raises(InputError, match=r"At least 10 reviews are needed to split them\. .*: 9"):
         split_reviews(nine, 0)

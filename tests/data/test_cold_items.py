@@ -1,4 +1,4 @@
-"""The split by time without its cold items, and the batches and lists that follow from it."""
+"""The split by time without cold items, and its batches and lists."""
 
 from dataclasses import replace
 
@@ -29,7 +29,7 @@ def interactions():
     )
 
 
-def asked_for(items, max_history=4):
+def split_with_targets(items, max_history=4):
     return split_cold_items(interactions(), COLD, np.array(items), max_history=max_history)
 
 
@@ -37,8 +37,8 @@ def lists(arrays):
     return [array.tolist() for array in arrays]
 
 
-def test_cold_items_leave_training_and_histories_and_alone_are_positives():
-    splits = asked_for([2, 9, 10])
+def test_cold_items_are_in_no_training_or_history_and_are_the_only_positives():
+    splits = split_with_targets([2, 9, 10])
     assert not np.isin([splits.train.history, splits.train.labels], COLD.all).any()
     # Every next item of 1 3 4 5 6 7 8 (ann) and 8 7 6 5 4 3 (bob), once.
     labels = splits.train.labels
@@ -53,14 +53,14 @@ def test_cold_items_leave_training_and_histories_and_alone_are_positives():
     np.testing.assert_array_equal(splits.test.candidates, [2, 9, 10])
 
 
-def test_a_user_without_an_asked_item_is_not_asked():
-    splits = asked_for([9, 10])
+def test_a_user_without_a_target_item_has_no_query():
+    splits = split_with_targets([9, 10])
     assert splits.test.users.tolist() == [0]
     assert lists(splits.test.positives) == [[10]]
 
 
 def test_no_loss_has_a_cold_item_as_a_negative():
-    splits = asked_for([2, 9, 10])
+    splits = split_with_targets([2, 9, 10])
     student = RetrievalStudent.from_history(
         num_items=10, max_history=4, embedding_dim=4, dropout=0.0, seed=0
     )
@@ -71,8 +71,8 @@ def test_no_loss_has_a_cold_item_as_a_negative():
     assert (probabilities[:, [0, 2, 3, 4, 5, 6, 7]] > 0).all()
 
 
-def test_sampled_negatives_are_drawn_evenly_from_the_items_that_exist():
-    train = asked_for([2, 9, 10]).train
+def test_sampled_negatives_are_drawn_uniformly_from_the_existing_items():
+    train = split_with_targets([2, 9, 10]).train
     batches = train.batches(len(train), seed=0, num_negatives=500).repeat(4)
     drawn = np.concatenate([batch[columns.NEGATIVES].numpy().ravel() for batch in batches])
     counts = np.bincount(drawn, minlength=11)
@@ -82,8 +82,8 @@ def test_sampled_negatives_are_drawn_evenly_from_the_items_that_exist():
     assert np.abs(share - 1 / 7).max() < 5 * np.sqrt(6 / 49 / len(drawn))
 
 
-def test_the_sampling_probability_counts_labels_and_even_draws_among_existing_items():
-    train = asked_for([2, 9, 10]).train
+def test_the_sampling_probability_counts_labels_and_uniform_draws_of_existing_items():
+    train = split_with_targets([2, 9, 10]).train
     batch = next(iter(train.batches(len(train), num_negatives=3)))
     labels = train.labels[train.labels > 0]
     expected = np.bincount(labels, minlength=11) + 3 * len(train) / 7
@@ -98,15 +98,15 @@ def test_the_sampling_probability_counts_labels_and_even_draws_among_existing_it
     assert np.isfinite(student(batch).logits.numpy()).all()
 
 
-def test_a_part_of_the_windows_has_the_same_items_and_another_name_than_with_all():
-    train = asked_for([2, 9, 10]).train
+def test_subsets_keep_the_existing_items_which_change_the_fingerprint():
+    train = split_with_targets([2, 9, 10]).train
     part = train.subset(np.array([0]))
     np.testing.assert_array_equal(part.existing_items(), [1, 3, 4, 5, 6, 7, 8])
     assert replace(train, candidates=None).fingerprint() != train.fingerprint()
 
 
 def test_only_candidates_are_ranked():
-    splits = asked_for([2, 9, 10])
+    splits = split_with_targets([2, 9, 10])
 
     def scorer(histories, k):  # 1 before 2 before 3 ...
         scores = np.tile(-np.arange(11.0), (len(histories), 1))
@@ -139,13 +139,13 @@ def test_too_few_items_are_refused():
         choose_cold_items(4)
 
 
-@pytest.mark.parametrize("asked", [[9, 3], []])
-def test_what_is_not_cold_cannot_be_asked_for(asked):
+@pytest.mark.parametrize("requested", [[9, 3], []])
+def test_targets_must_be_cold_items(requested):
     with pytest.raises(InputError, match="`targets` must be cold items. Received: "):
-        asked_for(asked)
+        split_with_targets(requested)
 
 
-def test_validation_may_have_targets_of_its_own():
+def test_validation_may_have_separate_targets():
     splits = split_cold_items(
         interactions(), COLD, COLD.all, validation_targets=COLD.described, max_history=4
     )
@@ -153,17 +153,17 @@ def test_validation_may_have_targets_of_its_own():
     assert lists(splits.validation.positives) == [[9], [9]]
     np.testing.assert_array_equal(splits.test.candidates, [2, 9, 10])
     assert lists(splits.test.positives) == [[10], [2]]
-    assert splits.train.fingerprint() == asked_for([2, 9, 10]).train.fingerprint()
+    assert splits.train.fingerprint() == split_with_targets([2, 9, 10]).train.fingerprint()
     with pytest.raises(InputError, match="`validation_targets` must be cold items. Received: "):
         split_cold_items(interactions(), COLD, COLD.all, validation_targets=np.array([3]))
 
 
-def test_no_query_for_the_asked_items_is_said():
+def test_no_query_for_the_targets_is_an_error():
     with pytest.raises(InputError, match="No validation query has one of the 1 targets"):
-        asked_for([10])
+        split_with_targets([10])
 
 
-def test_nothing_left_to_train_on_is_said():
+def test_no_training_data_is_an_error():
     everything = ColdItems(np.arange(2, 11, dtype=np.int32), np.array([1], np.int32))
     with pytest.raises(InputError, match="no user has 2 training interactions"):
         split_cold_items(interactions(), everything, everything.all, max_history=4)

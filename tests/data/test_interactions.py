@@ -49,7 +49,7 @@ def test_arrays_that_do_not_fit_are_refused(users, items, timestamps, words):
         interactions(users, items, timestamps)
 
 
-def test_some_users_are_drawn_with_all_they_did_and_every_item():
+def test_drawn_users_keep_all_their_interactions_and_every_item():
     random = np.random.default_rng(0)
     users, items = random.integers(0, 9, 200), random.integers(1, 4, 200)
     data = interactions(users, items, np.arange(200), num_users=9)
@@ -86,14 +86,14 @@ def test_later_interactions_are_joined_by_ids():
     assert (both.name, both.weights) == ("old", None)
 
 
-def test_interactions_of_other_kinds_are_not_joined():
+def test_incompatible_interactions_are_not_joined():
     numbers = Interactions("n", tiny_catalogue(1), ("ann",), [0], [1], [5], [10])
     dates = Interactions("d", tiny_catalogue(1), ("ann",), [0], [1], [5], ["2024-01-01"])
     with pytest.raises(InputError, match="all timestamps must be dates or all numbers"):
         numbers.joined(dates)
 
 
-def test_without_weights_an_interaction_counts_1_beside_others():
+def test_joining_gives_interactions_without_weights_the_weight_1():
     plain = Interactions("n", tiny_catalogue(1), ("ann",), [0], [1], [5], [10])
     weighted = replace(plain, weights=np.array([-2.0]))
     assert weighted.joined(weighted).weights.tolist() == [-2.0, -2.0]

@@ -1,4 +1,4 @@
-"""Genres and years: from every layout that is read, and as numbers."""
+"""Genres and years, from every layout, and as numbers."""
 
 import numpy as np
 import pytest
@@ -51,7 +51,7 @@ def write_atomic(folder):
 
 
 @pytest.mark.parametrize("write", [write_u_data, write_dat, write_csv, write_atomic])
-def test_every_layout_gives_the_same(tmp_path, write):
+def test_every_layout_returns_the_same(tmp_path, write):
     write(tmp_path)
     attributes = item_attributes(tmp_path, read_folder(tmp_path).catalogue)
     assert attributes.labels == (("Film-Noir",), (), ("Comedy", "Film-Noir"))
@@ -68,7 +68,7 @@ def test_the_order_is_the_catalogues(tmp_path):
     assert attributes.numbers.tolist() == [[1998], [1946]]
 
 
-def test_an_item_that_the_file_lacks_is_named(tmp_path):
+def test_an_item_missing_in_the_file_is_named(tmp_path):
     write_dat(tmp_path)
     with pytest.raises(InputError, match=r"movies\.dat has no line for 2 of .* 5 items, .*'4'"):
         item_attributes(tmp_path, tiny_catalogue(5))
@@ -96,7 +96,7 @@ def test_a_folder_or_a_line_that_cannot_be_read_is_named(tmp_path):
         ("Short (95)", None),
     ],
 )
-def test_the_year_stands_at_a_titles_end(title, year):
+def test_the_year_is_read_at_the_end_of_a_title(title, year):
     assert year_of(title) == year
 
 
@@ -115,7 +115,7 @@ def test_vectors_by_hand():
     np.testing.assert_allclose(vectors, expected, rtol=1e-6)
 
 
-def test_genres_or_years_may_lack_but_not_both():
+def test_genres_or_years_may_be_missing_but_not_both():
     no_years = [np.nan, np.nan]
     genres = attribute_vectors(of_years((("A",), ("B",)), no_years))
     np.testing.assert_array_equal(genres, [[1, 0, 0], [0, 1, 0]])

@@ -34,7 +34,7 @@ def test_rows_without_label_and_unknown_items_do_not_count():
     np.testing.assert_array_equal(whole, more)
 
 
-def test_items_that_are_all_alike_have_zeros():
+def test_equal_items_have_zeros():
     np.testing.assert_array_equal(item_statistics(rows([1, 2], [3, 3]), 2), np.zeros([2, 2]))
 
 

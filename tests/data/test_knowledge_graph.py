@@ -1,4 +1,4 @@
-"""The graph's checks, and the vectors that its neighbours make of items."""
+"""The graph's checks, and the item vectors computed from it."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def rows_of_x(graph, catalogue):
 
 
 def random_graph(seed=0, num_items=9):
-    """Items 1 to 8 are entities 0 to 7, item 9 is none; 12 entities, 60 facts, some twice."""
+    """Items 1 to 8 are entities 0 to 7, item 9 has none; 12 entities, 60 facts, some duplicated."""
     random = np.random.default_rng(seed)
     triples = np.stack(
         [random.integers(0, 12, 60), random.integers(0, 2, 60), random.integers(0, 12, 60)], axis=1
@@ -71,7 +71,7 @@ def test_few_dimensions_are_those_of_the_truncated_svd():
 
 
 def test_items_without_a_fact_are_exactly_0_also_past_the_rank():
-    # 60 items on few entities, 20 items on none: most eigenvalues are 0, but for rounding.
+    # 60 items on few entities, 20 items on none: most eigenvalues are 0, except for rounding.
     random = np.random.default_rng(0)
     columns = [
         random.integers(0, 40, 150),
@@ -87,24 +87,24 @@ def test_items_without_a_fact_are_exactly_0_also_past_the_rank():
     np.testing.assert_array_equal(vectors[absent], 0.0)
 
 
-def test_a_large_matrix_is_summed_in_parts(monkeypatch):
+def test_a_large_matrix_is_summed_in_blocks(monkeypatch):
     graph, catalogue = random_graph(), tiny_catalogue(9)
     whole = neighbour_vectors(graph, catalogue, dim=4)
     monkeypatch.setattr(knowledge_graph, "FEATURES_AT_A_TIME", 3)
     np.testing.assert_allclose(neighbour_vectors(graph, catalogue, dim=4), whole, atol=1e-6)
 
 
-def test_direction_and_relation_tell_facts_apart():
-    # Item 1 directs what item 2 is directed by; item 3 has another relation to the same entity.
+def test_facts_differ_by_direction_and_relation():
+    # Item 2 is directed by what item 1 directs; item 3 has another relation to the same entity.
     links = {"1": 0, "2": 1, "3": 2, "4": 3}
     graph = graph_of([[0, 0, 9], [9, 0, 1], [2, 1, 9], [3, 0, 9]], links=links)
     vectors = neighbour_vectors(graph, tiny_catalogue(4), dim=2)
     similarity = vectors @ vectors.T
     np.testing.assert_allclose(similarity[0], [1, 0, 0, 1], atol=1e-6)
-    np.testing.assert_array_equal(vectors[1:3], np.zeros((2, 2)))  # nobody shares their facts
+    np.testing.assert_array_equal(vectors[1:3], np.zeros((2, 2)))  # no item shares their facts
 
 
-def test_two_items_of_one_entity_are_alike_and_order_is_the_catalogues():
+def test_two_items_of_one_entity_are_equal_and_order_is_the_catalogues():
     links = {"b": 0, "a": 0, "c": 5}
     graph = graph_of([[0, 0, 9], [0, 1, 8], [5, 0, 7]], links=links)
     catalogue = Catalogue(("c", "b", "a"), ("C", "B", "A"), ("C", "B", "A"))
@@ -112,7 +112,7 @@ def test_two_items_of_one_entity_are_alike_and_order_is_the_catalogues():
     np.testing.assert_allclose(vectors, [[0], [1], [1]], atol=1e-6)
 
 
-def test_what_every_item_has_says_nothing():
+def test_a_fact_of_every_item_has_no_weight():
     links = {"1": 0, "2": 1, "3": 2}
     everyone = [[0, 0, 9], [1, 0, 9], [2, 0, 9]]
     graph = graph_of(everyone, links=links)
@@ -122,7 +122,7 @@ def test_what_every_item_has_says_nothing():
     np.testing.assert_allclose(vectors, [[1], [1], [0]], atol=1e-6)
 
 
-def test_neighbour_vectors_refuse_what_they_cannot_use():
+def test_neighbour_vectors_refuse_invalid_arguments():
     graph = random_graph()
     for dim in (0, 10):
         with pytest.raises(ValueError, match=rf"within 1 and .* 9\. Received: dim={dim}\."):
@@ -137,7 +137,7 @@ def test_a_graph_counts_its_facts_and_entities():
     assert (len(graph), graph.num_entities) == (65, 12)
 
 
-def test_a_graph_of_no_facts_is_one():
+def test_a_graph_without_facts_is_valid():
     assert len(graph_of([])) == 0
 
 
@@ -154,7 +154,7 @@ def test_a_graph_of_no_facts_is_one():
         ({"links": {"7": -1}}, r"entities 0 to 2\. Received: -1 for item '7'"),
     ],
 )
-def test_a_graph_that_does_not_fit_together_is_refused(changed, words):
+def test_an_inconsistent_graph_is_refused(changed, words):
     fields = {
         "entity_names": ("a", "b", "c"),
         "relation_names": ("r",),

@@ -1,4 +1,4 @@
-"""MovieLens itself. Expected numbers: GroupLens' README of each set, and lines of its files."""
+"""The real MovieLens. Expected numbers: GroupLens' README of each set, and lines of its files."""
 
 import csv
 
@@ -13,7 +13,7 @@ from tfrs_distill.errors import InputError
 
 
 @pytest.mark.parametrize("movielens", [movielens_100k, movielens_1m])
-def test_a_given_folder_is_read_and_nothing_is_fetched(tmp_path, monkeypatch, movielens):
+def test_a_given_folder_is_read_without_fetching(tmp_path, monkeypatch, movielens):
     monkeypatch.setenv("TFRS_DISTILL_CACHE", str(tmp_path / "cache"))
     (tmp_path / "a.item").write_text("item_id:token\ttitle:token_seq\n1\tHeat\n")
     (tmp_path / "a.inter").write_text("user_id:token\titem_id:token\ttimestamp:float\n9\t1\t5\n")
@@ -45,7 +45,7 @@ def test_the_asset(movielens_folder):
 
 @pytest.mark.realdata
 @pytest.mark.parametrize("layout", ["u.data", "ratings.dat", "ratings.csv"])
-def test_all_layouts_give_the_same_data(movielens_folder, tmp_path, layout):
+def test_all_layouts_return_the_same_data(movielens_folder, tmp_path, layout):
     data = read_folder(movielens_folder)
     catalogue = data.catalogue
     genres = [text[len(t) + 2 :].split(", ") for t, text in zip(catalogue.titles, catalogue.texts)]
@@ -98,7 +98,7 @@ def test_movielens_1m(movielens_1m_folder):
     assert data.catalogue.item_ids == data.catalogue.titles
     assert data.catalogue.texts[0] == "Toy Story (1995). Animation, Children's, Comedy"
     assert "Misérables, Les (1995)" in data.catalogue.titles
-    # README: at least 20 ratings a user, 18 genres, 21 occupations. users.dat: 1,709 F.
+    # README: at least 20 ratings per user, 18 genres, 21 occupations. users.dat: 1,709 F.
     assert np.bincount(data.users).min() == 20
     assert set(data.ratings.tolist()) == {1.0, 2.0, 3.0, 4.0, 5.0}
     films = item_attributes(movielens_1m_folder, data.catalogue)

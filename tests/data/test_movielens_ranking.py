@@ -1,4 +1,4 @@
-"""MovieLens rows: what was known before each rating, counted by hand or by plain loops."""
+"""MovieLens rows: the features from before each rating, by hand or by plain loops."""
 
 import csv
 from datetime import datetime, timezone
@@ -30,7 +30,7 @@ def write_folder(folder, rows, users=None):
 
 @pytest.fixture
 def folder(tmp_path):
-    """User "y" with ten ratings, given out of order, and user "x" with five."""
+    """User "y" with ten ratings, not in order of time, and user "x" with five."""
     films = "abcdabcdab"
     of_y = [("y", films[n], n % 5 + 1, MIDNIGHT + 3600 * n) for n in range(10)]
     of_x = [("x", films[n], 5 - n, MIDNIGHT + 86400 * n) for n in range(5)]
@@ -53,7 +53,7 @@ def test_each_part_has_its_share_of_every_users_time(folder):
         assert examples.catalogue is tables.catalogue
 
 
-def test_rows_know_what_came_before_them_and_nothing_later(folder):
+def test_features_of_rows_use_earlier_rows_only(folder):
     splits, _ = movielens_ranking(folder, max_history=3)
     train, test = splits.train, splits.test
     assert train.features["item_id"].tolist() == [1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4]
@@ -72,13 +72,13 @@ def test_rows_know_what_came_before_them_and_nothing_later(folder):
     np.testing.assert_array_equal(np.flatnonzero(np.isnan(means)), [0, 8])
     assert means[1] == 1.0 and means[9] == 5.0 and means[11] == 4.0
     np.testing.assert_allclose(means[6], 16 / 6, rtol=1e-6)
-    # Validation and test see the parts before them: y's ninth and tenth film, x's fifth.
+    # Validation and test include the parts before them: y's ninth and tenth film, x's fifth.
     assert splits.validation.features["history"].tolist() == [[2, 3, 4]]
     assert test.features["history"].tolist() == [[3, 4, 1], [2, 3, 4]]
     np.testing.assert_allclose(test.features["user_mean_rating"], [25 / 9, 14 / 4], rtol=1e-6)
 
 
-def test_the_moment_is_in_utc(folder):
+def test_hour_and_weekday_are_in_utc(folder):
     splits, tables = movielens_ranking(folder)
     hours, days = (splits.train.features[name] for name in ("hour_of_day", "weekday"))
     assert hours.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 1, 1, 1, 1]
@@ -98,7 +98,7 @@ def test_attributes_of_users_are_numbers_and_indices(folder):
     assert features["occupation"].tolist() == [0, 1]
 
 
-def test_a_user_whom_the_file_does_not_name_is_unknown(folder):
+def test_a_user_missing_in_the_file_has_no_attributes(folder):
     (folder / "tiny.user").write_text(
         "user_id:token\tage:token\tgender:token\toccupation:token\nz\t9\tF\tnone\nx\t31\tF\tnone\n"
     )
@@ -107,7 +107,7 @@ def test_a_user_whom_the_file_does_not_name_is_unknown(folder):
     assert features["gender"].tolist() == features["occupation"].tolist() == [0, 1]
 
 
-def test_without_a_file_of_users_their_attributes_are_left_out(folder):
+def test_without_a_file_of_users_attributes_are_omitted(folder):
     (folder / "tiny.user").unlink()
     splits, tables = movielens_ranking(folder)
     assert set(splits.train.features) == {
@@ -116,7 +116,7 @@ def test_without_a_file_of_users_their_attributes_are_left_out(folder):
     assert set(tables.vocabularies) == {"user_id", "item_id", "hour_of_day", "weekday"}
 
 
-def test_batches_have_what_a_phone_does_not_know(folder):
+def test_batches_have_privileged_features(folder):
     (batch,) = movielens_ranking(folder)[0].test.batches(9)
     assert {"user_id", "age", "gender", "occupation"} <= set(batch)
 
@@ -139,7 +139,7 @@ def test_ratings_at_the_same_second_keep_file_order(tmp_path):
     assert splits.test.features["history"].tolist() == [[4, 1]]
 
 
-def test_max_history_is_at_least_one_and_32_unless_told(folder):
+def test_max_history_is_at_least_1_and_by_default_32(folder):
     assert movielens_ranking(folder)[0].train.features["history"].shape == (12, 32)
     with pytest.raises(InputError, match=r"`max_history` must be at least 1\. Received: 0"):
         movielens_ranking(folder, max_history=0)
@@ -205,4 +205,4 @@ def test_movielens_100k_against_plain_loops(movielens_folder):
             assert tables.vocabularies["occupation"][values["occupation"] - 1] == occupation
             assert examples.labels["rating"][row] == rating
             assert examples.labels["like"][row] == (rating >= 4)
-    assert tables.item_vectors.shape == (1682, 19)  # u.genre: 18 genres beside "unknown", and year
+    assert tables.item_vectors.shape == (1682, 19)  # u.genre: 18 genres without "unknown", and year

@@ -1,4 +1,4 @@
-"""Every public class of columns, given pandas in another order: what plain arrays give."""
+"""Every public class of columns, with shuffled pandas objects: equal to plain arrays."""
 
 import numpy as np
 import pandas as pd
@@ -18,11 +18,11 @@ FILMS = data.Catalogue(("1", "2", "3"), ("A", "B", "C"), ("a", "b", "c"))
 
 
 def shuffled(values, **kwargs):
-    """A Series whose labels are its positions backwards."""
+    """A Series whose labels are its positions in reverse."""
     return pd.Series(values, index=np.arange(len(values))[::-1], **kwargs)
 
 
-def test_interactions_of_a_shuffled_frame_are_the_frames():
+def test_interactions_of_a_shuffled_frame_are_in_its_order():
     random = np.random.default_rng(0)
     frame = pd.DataFrame(
         {
@@ -58,14 +58,14 @@ def test_interactions_of_a_shuffled_frame_are_the_frames():
         ({"user_ids": ["a", None]}, r"`user_ids` must hold strings"),
     ],
 )
-def test_interactions_of_other_things_are_refused(changed, words):
+def test_invalid_interactions_are_refused(changed, words):
     columns = {"users": [0, 0], "items": [1, 2], "ratings": [1, 1], "timestamps": [1, 2]}
     with pytest.raises(InputError, match=words):
         data.Interactions("x", FILMS, **({"user_ids": ("a",)} | columns | changed))
 
 
 @pytest.mark.parametrize("ids", [[1, 2], [b"1", b"2"], np.array(["1", "2"]), shuffled([1, 2])])
-def test_a_catalogues_ids_are_strings_and_found_in_any_form(ids):
+def test_a_catalogues_ids_are_strings_and_are_found_in_any_form(ids):
     catalogue = data.Catalogue(ids, shuffled(["A", "B"]), shuffled(["a", "b"], dtype="string"))
     assert (catalogue.item_ids, catalogue.titles) == (("1", "2"), ("A", "B"))
     assert catalogue.indices(ids) == [1, 2]
@@ -75,23 +75,23 @@ def test_a_catalogues_ids_are_strings_and_found_in_any_form(ids):
     assert catalogue == same
 
 
-def test_a_catalogue_of_numbers_with_a_fraction_or_of_one_text_is_refused():
+def test_a_catalogue_of_fractional_numbers_or_of_one_text_is_refused():
     with pytest.raises(InputError, match=r"`item_ids` must hold .* Received: 1\.0 in row 0"):
         data.Catalogue([1.0], ["A"], ["a"])
     with pytest.raises(InputError, match=r"`titles` must be a column.* Received: str"):
         data.Catalogue(["1"], "A", ["a"])
 
 
-def test_windows_of_frames_are_those_of_arrays():
+def test_windows_from_frames_equal_those_from_arrays():
     history, labels = np.array([[0, 1], [1, 2], [2, 3]]), np.array([[0, 2], [2, 3], [3, 1]])
-    said = np.arange(6.0).reshape(3, 2)
+    output = np.arange(6.0).reshape(3, 2)
     backwards = [2, 1, 0]
     windows = data.Windows(
         FILMS,
         shuffled([5, 6, 7]),
         pd.DataFrame(history, index=backwards),
         pd.DataFrame(labels, index=backwards),
-        {"hidden": pd.DataFrame(said, index=backwards)},
+        {"hidden": pd.DataFrame(output, index=backwards)},
         shuffled([True, False, True]),
     )
     plain = data.Windows(
@@ -99,12 +99,12 @@ def test_windows_of_frames_are_those_of_arrays():
         np.array([5, 6, 7], np.int32),
         history.astype(np.int32),
         labels.astype(np.int32),
-        {"hidden": said},
+        {"hidden": output},
         np.array([True, False, True]),
     )
     assert windows.fingerprint() == plain.fingerprint()
     np.testing.assert_array_equal(windows.example_keys(), plain.example_keys())
-    np.testing.assert_array_equal(windows.knowledge["hidden"][np.array([2, 0])], said[[2, 0]])
+    np.testing.assert_array_equal(windows.knowledge["hidden"][np.array([2, 0])], output[[2, 0]])
     assert windows.subset(shuffled([True, False, False])).users.tolist() == [5]
 
 
@@ -126,7 +126,7 @@ def test_windows_that_do_not_fit_are_refused(changed, words):
         data.Windows(FILMS, **(columns | changed))
 
 
-def test_queries_of_series_of_lists_are_those_of_arrays():
+def test_queries_from_series_of_lists_equal_those_from_arrays():
     queries = data.Queries(
         FILMS,
         shuffled([4, 5, 6]),
@@ -159,7 +159,7 @@ def test_queries_that_do_not_fit_are_refused(changed, words):
         data.Queries(FILMS, **(columns | changed))
 
 
-def test_ranking_examples_of_a_shuffled_frame_are_the_frames():
+def test_ranking_examples_of_a_shuffled_frame_are_in_its_order():
     frame = pd.DataFrame(
         {
             "item_id": pd.array([3, 1, 2], "Int64"),
@@ -193,7 +193,7 @@ def test_knowledge_graphs_attributes_users_and_cold_items():
         shuffled(["a", "b", "c", "d", "mann", "lee"]),
         pd.Series(["director"]),
         pd.DataFrame([[4, 0, 0], [4, 0, 1], [5, 0, 2], [5, 0, 3]], index=[3, 2, 1, 0]),
-        pd.Series([0, 1, 2], index=[1, 2, 3]),  # item ids as a merge leaves them, whole numbers
+        pd.Series([0, 1, 2], index=[1, 2, 3]),  # item ids after a merge, as whole numbers
     )
     assert (len(graph), dict(graph.links)) == (4, {"1": 0, "2": 1, "3": 2})
     vectors = neighbour_vectors(graph, FILMS, dim=1)
@@ -242,6 +242,6 @@ def test_knowledge_graphs_attributes_users_and_cold_items():
         (lambda: WordVocabulary("too"), r"`words` must be a column"),
     ],
 )
-def test_other_things_are_refused(make, words):
+def test_other_types_are_refused(make, words):
     with pytest.raises(InputError, match=words):
         make()

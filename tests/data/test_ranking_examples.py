@@ -1,4 +1,4 @@
-"""Ranking examples: what they hold together, and what a batch of them is."""
+"""Ranking examples: their columns and batches."""
 
 from dataclasses import replace
 
@@ -85,7 +85,7 @@ def test_a_seed_shuffles_the_rows():
 
 
 @pytest.mark.parametrize("rows", [[3, 1], np.array([True, False, False, True])])
-def test_a_subset_takes_everything_of_its_rows(rows):
+def test_a_subset_keeps_every_column_of_its_rows(rows):
     rows = np.array(rows)
     taken = examples().subset(rows)
     numbers = np.flatnonzero(rows) if rows.dtype == bool else rows
@@ -103,7 +103,7 @@ def test_a_subset_takes_everything_of_its_rows(rows):
     assert examples(weights=None).subset(rows).weights is None
 
 
-def test_joined_rows_are_both_in_order():
+def test_joined_rows_are_in_order():
     whole = examples()
     again = whole.subset(np.array([0, 1])).joined(whole.subset(np.array([2, 3])))
     assert again.fingerprint() == whole.fingerprint()
@@ -139,8 +139,8 @@ def test_rows_of_different_columns_are_not_joined(changed, words):
             first.joined(second)
 
 
-def test_a_subset_needs_rows_and_a_mask_of_its_own_length():
-    with pytest.raises(InputError, match=r"At least one of the 4 rows must be taken"):
+def test_a_subset_needs_rows_or_a_mask_of_the_same_length():
+    with pytest.raises(InputError, match=r"At least one of the 4 rows must be selected"):
         examples().subset(np.zeros(4, bool))
     with pytest.raises(InputError, match=r"A mask of 4 rows was expected\. .*\[3\]"):
         examples().subset(np.ones(3, bool))
@@ -151,16 +151,16 @@ def test_features_and_logits_are_added_or_replaced_in_a_copy():
     more = whole.with_features({"age": np.zeros(4), "words": np.ones([4, 2], np.int32)})
     assert more.features["age"].tolist() == [0.0] * 4
     assert set(more.features) == set(whole.features) | {"words"}
-    taught = whole.with_teacher({"rating": np.ones([4, 5]), "like": np.zeros(4)})
-    assert taught.teacher_logits["rating"].shape == (4, 5)
-    assert taught.teacher_logits["like"].tolist() == [[0.0]] * 4
+    with_logits = whole.with_teacher({"rating": np.ones([4, 5]), "like": np.zeros(4)})
+    assert with_logits.teacher_logits["rating"].shape == (4, 5)
+    assert with_logits.teacher_logits["like"].tolist() == [[0.0]] * 4
     assert set(whole.features) == {"item_id", "history", "history_ratings", "age"}
     assert whole.teacher_logits["like"][0, 0] == 0.5
     kept = whole.with_teacher({"rating": np.ones(4)})
     np.testing.assert_array_equal(kept.teacher_logits["like"], whole.teacher_logits["like"])
 
 
-def test_labels_of_a_task_are_there():
+def test_labels_of_a_task():
     assert examples().labels_of("like")[:3].tolist() == [1.0, 0.0, 1.0]
     with pytest.raises(InputError, match=r"no labels for the task 'click'\. .*: like, rating\."):
         examples().labels_of("click")
@@ -187,22 +187,22 @@ def test_labels_of_a_task_are_there():
         ({"texts": {"text": ["a"]}}, r"`texts\['text'\]` must have one text per row, 4"),
     ],
 )
-def test_what_does_not_fit_together_is_refused(changed, words):
+def test_inconsistent_columns_are_refused(changed, words):
     with pytest.raises(InputError, match=words):
         examples(**changed)
 
 
-def test_without_a_catalogue_any_item_index_is_taken():
+def test_without_a_catalogue_any_item_index_is_valid():
     assert len(examples(features={"item_id": [-1, 2, 3, 99]}, catalogue=None)) == 4
 
 
 @pytest.mark.parametrize("make", ["batches", "list_batches"])
-def test_a_batch_has_at_least_one(make):
+def test_a_batch_has_at_least_one_row(make):
     with pytest.raises(InputError, match=r"must be at least 1\. Received: 0\."):
         getattr(examples(), make)(0)
 
 
-def test_the_fingerprint_tells_every_part_apart():
+def test_the_fingerprint_depends_on_every_part():
     whole = examples()
     changed = [
         whole,
@@ -227,13 +227,13 @@ def test_the_fingerprint_tells_every_part_apart():
     assert examples().fingerprint() == whole.fingerprint()
 
 
-def test_the_fingerprint_has_names_and_types_beside_values():
+def test_the_fingerprint_depends_on_names_and_types():
     zeros = np.zeros([4, 1], np.float32)
     same_bytes = [{"age": zeros}, {"aged": zeros}, {"age": zeros.astype(np.int32)}]
     assert len({examples(features=one).fingerprint() for one in same_bytes}) == 3
 
 
-def test_the_order_in_which_features_are_named_does_not_matter():
+def test_the_order_of_features_does_not_matter():
     reordered = dict(reversed(examples().features.items()))
     assert examples(features=reordered).fingerprint() == examples().fingerprint()
 

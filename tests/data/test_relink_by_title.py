@@ -1,4 +1,4 @@
-"""Links that use another data set's numbers, put right by title."""
+"""Links with another data set's item ids, corrected by title."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from tfrs_distill.errors import InputError
 
 
 def links(theirs, ours):
-    """`theirs` and `ours`: titles; item n of theirs is entity n. Gives entity by our title."""
+    """`theirs` and `ours`: titles; item n of theirs is entity n. Returns entity by our title."""
     entities = tuple(f"e{number}" for number in range(len(theirs)))
     numbered = {f"n{number}": title for number, title in enumerate(theirs)}
     graph = KnowledgeGraph(
@@ -37,7 +37,7 @@ def links(theirs, ours):
         ("Untitled", "Untitled"),
     ],
 )
-def test_the_same_title_in_other_words(theirs, ours):
+def test_the_same_title_in_another_spelling(theirs, ours):
     assert links([theirs, "Heat (1986)"], ["Heat (1995)", ours]) == {ours: 0}
 
 
@@ -47,26 +47,26 @@ def test_the_same_title_in_other_words(theirs, ours):
         ("Sabrina (1954)", "Sabrina (1995)"),
         ("Toy Story 2 (1999)", "Toy Story (1999)"),
         ("Toy Story", "Toy Story (1995)"),
-        ("Alien: Redux (1979)", "Alien: Director's Cut (1979)"),  # each has a subtitle of its own
+        ("Alien: Redux (1979)", "Alien: Director's Cut (1979)"),  # each has its own subtitle
     ],
 )
 def test_another_film(theirs, ours):
     assert links([theirs, "Babe (1995)"], [ours, "Babe (1995)"]) == {"Babe (1995)": 1}
 
 
-def test_a_whole_title_goes_before_a_part_of_one():
+def test_a_full_title_has_precedence_over_a_part():
     found = links(
         ["Alien: Redux (1979)", "Alien (1979)", "Cube: Part One (1990)", "Cube: Part Two (1990)"],
         ["Alien (1979)", "Cube (1990)"],
     )
-    assert found == {"Alien (1979)": 1}  # which cube is meant, nobody knows
+    assert found == {"Alien (1979)": 1}  # ambiguous
     assert links(["Alien: Redux (1979)"], ["Alien (1979)", "Alien: Redux (1979)"]) == {
         "Alien: Redux (1979)": 0
     }
     assert links(["Alien (1979)"], ["Alien: Redux (1979)"]) == {"Alien: Redux (1979)": 0}
 
 
-def test_titles_that_are_not_unique_are_left_out():
+def test_titles_that_are_not_unique_are_skipped():
     assert links(["Heat (1995)", "The Heat (1995)", "M (1931)"], ["Heat (1995)", "M (1931)"]) == {
         "M (1931)": 2
     }
@@ -82,14 +82,14 @@ def test_only_linked_items_count():
     assert relink_by_title(graph, titles, films).links == {"b": 0}
 
 
-def test_without_a_common_title_it_says_what_came():
+def test_without_a_common_title_the_error_shows_both():
     with pytest.raises(InputError, match=r"None of .* 1 titles .*'M .*\['Heat \(1995\)'\]"):
         links(["Heat (1995)"], ["M (1931)"])
 
 
 @pytest.mark.realdata
-def test_movielens_100ks_own_links_are_movielens_1ms(movielens_folder):
-    """Of some films, MovieLens-1M's number is known; only so does the graph fit the films."""
+def test_movielens_100ks_links_use_movielens_1ms_ids(movielens_folder):
+    """The graph fits only with MovieLens-1M's numbers, which are known for some films."""
     titles = {
         "1": "Toy Story (1995)",
         "364": "Lion King, The (1994)",
@@ -109,6 +109,6 @@ def test_movielens_100ks_own_links_are_movielens_1ms(movielens_folder):
     both = ("Godfather, The (1972)", "Godfather: Part II, The (1974)")
     relinked = relink_by_title(graph, titles, catalogue)
     assert len(relinked.links) == len(titles)
-    # A sequel shares its director, writers, actors; two films by chance share country and tongue.
+    # A sequel shares director, writers and actors; two random films share country and language.
     assert len(set.intersection(*(facts(relinked, title) for title in both))) >= 8
     assert len(set.intersection(*(facts(graph, title) for title in both))) <= 2

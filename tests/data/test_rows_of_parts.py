@@ -1,4 +1,4 @@
-"""Rows spread over shards are the rows of the whole."""
+"""Rows over several shards equal those of one array."""
 
 import numpy as np
 import pytest
@@ -17,11 +17,13 @@ def rows():
     return RowsOfParts(parts, part, place)
 
 
-@pytest.mark.parametrize("asked", [[0], [3, 4, 5], [19, 0, 19, 4], list(range(20)), []], ids=str)
-def test_rows_come_in_the_order_asked(rows, asked):
-    found = rows[np.array(asked, np.int64)]
-    np.testing.assert_array_equal(found, WHOLE[asked])
-    assert (found.dtype, found.shape) == (np.float16, (len(asked), 2, 3))
+@pytest.mark.parametrize(
+    "requested", [[0], [3, 4, 5], [19, 0, 19, 4], list(range(20)), []], ids=str
+)
+def test_rows_are_in_the_requested_order(rows, requested):
+    found = rows[np.array(requested, np.int64)]
+    np.testing.assert_array_equal(found, WHOLE[requested])
+    assert (found.dtype, found.shape) == (np.float16, (len(requested), 2, 3))
 
 
 def test_it_is_an_array(rows):
@@ -30,6 +32,6 @@ def test_it_is_an_array(rows):
     assert np.asarray(rows, np.float32).dtype == np.float32
 
 
-def test_rows_may_repeat_and_stand_in_any_order():
+def test_rows_may_repeat_and_be_in_any_order():
     found = RowsOfParts([np.array([5, 6]), np.array([7])], np.array([1, 0, 0]), np.array([0, 1, 1]))
     np.testing.assert_array_equal(np.asarray(found), [7, 6, 6])

@@ -1,4 +1,4 @@
-"""What a split by time for each user leaves open, by hand and on planted times."""
+"""Which training data is later than test data in a split by user, by hand."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from tfrs_distill.errors import InputError
 
 
 def interactions(times_of_users):
-    """Each user's times, in file order; the users' rows are dealt in turns."""
+    """Each user's times, in file order; rows of the users alternate."""
     rows = [
         (place, user, time)
         for user, times in enumerate(times_of_users)
@@ -39,7 +39,7 @@ EARLY, LATE, LAST = range(0, 10), range(5, 15), range(20, 30)
 @pytest.mark.parametrize(
     "times, share",
     [
-        ([EARLY], 0.0),  # nobody else
+        ([EARLY], 0.0),  # no other user
         ([EARLY, LATE], (3 / 16 + 0) / 2),
         ([EARLY, LATE, LAST], 8 / 24),  # 11/24, 8/24 and 0
         ([EARLY, EARLY], 0.0),
@@ -47,7 +47,7 @@ EARLY, LATE, LAST = range(0, 10), range(5, 15), range(20, 30)
         ([EARLY, [10] * 10], 8 / 16 / 2),
     ],
 )
-def test_how_much_of_training_is_later_than_the_median_test(times, share):
+def test_share_of_training_later_than_the_median_test(times, share):
     assert split_facts(interactions(times)).train_after_test == pytest.approx(share)
 
 
@@ -59,10 +59,10 @@ def test_how_much_of_training_is_later_than_the_median_test(times, share):
         ([[0, 1, 2, 3, 4, 5, 6, 7, 7, 8]], 0.0),  # the cut to validation is
         ([[8, 8, 7, 6, 5, 4, 3, 2, 1, 0]], 1.0),  # by time, not by file order
         ([[1] * 10, range(10), range(10), range(10)], 0.25),
-        ([[1] * 10, [3]], 1.0),  # one interaction is nobody's test
+        ([[1] * 10, [3]], 1.0),  # one interaction is in no test
     ],
 )
-def test_how_many_tests_begin_inside_one_moment(times, share):
+def test_number_of_tests_that_begin_inside_a_tie(times, share):
     assert split_facts(interactions(times)).tests_cut_in_one_time == share
 
 
@@ -91,7 +91,7 @@ def test_any_kind_of_time_is_read(as_times):
     assert split_facts(interactions([as_times(times) for times in whole])) == expected
 
 
-def test_times_that_only_a_fraction_parts_are_not_one_moment():
+def test_times_that_differ_by_a_fraction_are_not_a_tie():
     times = np.array([0, 1, 2, 3, 4, 5, 6, 7, 8.25, 8.5])
     assert split_facts(interactions([times])).tests_cut_in_one_time == 0.0
 
@@ -103,8 +103,8 @@ def test_a_user_whose_only_interaction_is_in_the_test_is_counted():
     )
 
 
-def test_one_out_is_later_and_by_user_still():
-    """10 train at 0 to 9 and test at 11; of 12 at one time, 10 train, and the test is a tie."""
+def test_leave_one_out_is_later_and_still_by_user():
+    """10 train at 0 to 9 and test at 11; of 12 at one time, 10 train, and the test is in a tie."""
     data = interactions([range(12), [10] * 12])
     # Of the first's test at 11, none of 20 training times is later; of the second's at 10, none.
     assert split_facts(data, leave_one_out_cuts(data)) == SplitFacts(0.0, 0.5, 0.0)
@@ -112,7 +112,7 @@ def test_one_out_is_later_and_by_user_still():
     assert split_facts(data, leave_one_out_cuts(data)) == SplitFacts(0.25, 0.0, 0.0)
 
 
-def test_nothing_trains_that_is_later_than_a_test_of_one_time_for_all():
+def test_no_training_is_later_than_the_test_of_a_global_split():
     # Of 20 the 18th, at 13, begins the test: EARLY has none, LATE has 13 and 14.
     data = interactions([EARLY, LATE])
     assert split_facts(data, global_time_cuts(data)) == SplitFacts(0.0, 0.0, 0.0)
@@ -125,13 +125,13 @@ def test_nothing_trains_that_is_later_than_a_test_of_one_time_for_all():
     assert split_facts(data, global_time_cuts(data)) == SplitFacts(0.0, 0.0, pytest.approx(2 / 3))
 
 
-def test_a_tie_at_the_time_of_a_global_cut_is_whole():
+def test_a_tie_at_a_global_cut_stays_together():
     data = interactions([[0, 1, 2, 3, 4, 5, 6, 7, 9, 9]])
     assert split_facts(data).tests_cut_in_one_time == 1.0
     assert split_facts(data, global_time_cuts(data)) == SplitFacts(0.0, 0.0, 0.0)
 
 
-def test_a_cut_that_keeps_ties_whole_leaves_none():
+def test_a_cut_with_complete_ties_leaves_none():
     data = interactions([[0, 1, 2, 3, 4, 5, 6, 7, 8, 8], range(10)])
     cuts = user_time_cuts(data, whole_ties=True)
     assert cuts.tolist() == [[8, 8], [8, 9]]
@@ -139,6 +139,8 @@ def test_a_cut_that_keeps_ties_whole_leaves_none():
 
 
 def test_nothing_to_test_is_an_error():
-    words = "no user has something to test after something that trains. The longest sequence has 1"
+    words = (
+        "no user has a test interaction after a training interaction. The longest sequence has 1"
+    )
     with pytest.raises(InputError, match=words):
         split_facts(interactions([[3], [4]]))

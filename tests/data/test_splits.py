@@ -25,7 +25,7 @@ def catalogue(num_items):
 
 
 def interactions(*sequences, num_items=20):
-    """One user a sequence; time runs with the sequence."""
+    """One user per sequence; times are in order of the sequence."""
     users = np.concatenate([np.full(len(s), u) for u, s in enumerate(sequences)]).astype(np.int32)
     items = np.concatenate([np.asarray(s, np.int32) for s in sequences])
     return Interactions(
@@ -55,9 +55,9 @@ def test_ten_interactions_split_eight_one_one():
     assert splits.test.positives[0].tolist() == [10]
 
 
-def test_parts_are_rounded_down_and_empty_ones_are_not_asked():
+def test_parts_are_rounded_down_and_empty_ones_have_no_query():
     # 4 interactions: 3 train (3.2), cut at 3 (3.6): no validation, test has the last.
-    # 1 interaction: nothing to train on, nothing before it to ask with.
+    # 1 interaction: no training label, and no history for the test.
     # 13: 10 train (10.4), cut at 11 (11.7): 1 validates, 2 test.
     splits = split_by_time(interactions(range(1, 5), [7], range(1, 14)), max_history=16)
     assert splits.train.users.tolist() == [0, 2]
@@ -77,7 +77,7 @@ def test_other_fractions():
     assert splits.test.positives[0].tolist() == [9, 10]
 
 
-def test_rounding_of_the_fractions_moves_no_interaction():
+def test_floating_point_fractions_do_not_move_the_cut():
     # In floating point 30 * (0.7 + 0.2) is 26.999999999999996; it means 27. 90 * 0.7 means 63.
     data = interactions(range(1, 31), range(1, 91), num_items=90)
     splits = split_by_time(data, max_history=16, train_fraction=0.7, validation_fraction=0.2)
@@ -104,7 +104,7 @@ def test_no_user_with_two_training_interactions_is_refused():
         split_by_time(interactions([1, 2], [3]))
 
 
-def test_nobody_to_ask_is_refused():
+def test_no_validation_query_is_refused():
     # 3 interactions: 2 train (2.4), cut at 2 (2.7): none validates.
     with pytest.raises(InputError, match=r"no user is left in the validation split"):
         split_by_time(interactions([1, 2, 3]))
@@ -133,7 +133,7 @@ def plain(queries):
     return queries.users.tolist(), histories, positives
 
 
-def test_the_last_item_tests_and_the_one_before_it_validates():
+def test_leave_one_out_tests_the_last_item_and_validates_by_the_one_before():
     splits = split_leave_one_out(
         interactions([1, 2, 3, 4, 5], [6, 7], [8], [9, 10, 11]), max_history=4
     )
@@ -146,7 +146,7 @@ def test_the_last_item_tests_and_the_one_before_it_validates():
     assert splits.test.candidates is None  # the whole catalogue is ranked
 
 
-def test_one_out_needs_somebody_with_four():
+def test_leave_one_out_needs_a_user_with_four_interactions():
     with pytest.raises(InputError, match=r"no user has 2 training interactions.* has 3 inter"):
         split_leave_one_out(interactions([1, 2, 3], [4]))
     with pytest.raises(InputError, match=r"no user is left in the validation split.* 4 for leave"):
@@ -154,7 +154,7 @@ def test_one_out_needs_somebody_with_four():
     assert len(split_leave_one_out(interactions([1, 2, 3, 4])).test) == 1
 
 
-def test_one_time_parts_all_users():
+def test_one_time_splits_all_users():
     """Of 20 the 17th in time, at 80, begins validation, the 19th, at 90, begins the test."""
     early = [(time, item) for item, time in enumerate(range(0, 10), start=1)]
     across = [(10, 11), (11, 12), (12, 13), (80, 14), (90, 15), (13, 16), (14, 17)]
@@ -164,12 +164,12 @@ def test_one_time_parts_all_users():
     splits = split_by_global_time(data, max_history=16)
     assert splits.train.users.tolist() == [0, 1]
     assert splits.train.labels[1][-4:].tolist() == [12, 13, 16, 17]
-    # The third has nothing before 80, so nothing to validate by, and 18 to be tested by.
+    # The third has nothing before 80, so no validation query, but a test query with 18.
     assert plain(splits.validation) == ([1], [[11, 12, 13, 16, 17]], [[14]])
     assert plain(splits.test) == ([1, 2], [[11, 12, 13, 16, 17, 14], [18]], [[15], [19]])
 
 
-def test_dates_part_users_as_numbers_do():
+def test_dates_split_users_like_numbers():
     times = [[0, 1, 2, 3, 8, 9], [1, 2, 4, 8], [5, 8, 9], [3, 9]]
     numbers = at_times(*([(t, i) for i, t in enumerate(of, start=1)] for of in times))
     dates = dataclasses.replace(
@@ -183,8 +183,8 @@ def test_dates_part_users_as_numbers_do():
         assert plain(one) == plain(other) and len(one)
 
 
-def test_chance_parts_each_user_as_time_would():
-    """Written out: NumPy's permutation of all rows by the seed, then 80, 10, 10 % of a user's."""
+def test_a_random_split_has_the_sizes_of_a_split_by_time():
+    """Written out: NumPy's permutation of all rows by the seed, then 80, 10, 10 % per user."""
     data = interactions(range(1, 11), range(11, 21), [3, 5, 8])
     splits = split_at_random(data, seed=4, max_history=16)
     rows = np.random.default_rng(4).permutation(23)
@@ -206,7 +206,7 @@ def test_chance_parts_each_user_as_time_would():
 
 
 @pytest.mark.parametrize("split", [split_by_time, split_leave_one_out, split_by_global_time])
-def test_without_times_only_chance_can_split(split):
+def test_without_times_only_a_random_split_works(split):
     data = interactions(range(1, 11), range(11, 21))
     data = dataclasses.replace(data, timestamps=np.zeros(20, np.int64))
     with pytest.raises(
@@ -216,7 +216,7 @@ def test_without_times_only_chance_can_split(split):
     assert len(split_at_random(data, seed=0).test) == 2
 
 
-def test_nobody_on_both_sides_of_the_time_is_refused():
+def test_no_user_on_both_sides_of_the_time_is_refused():
     early, late = [(n, n + 1) for n in range(8)], [(100, 9), (101, 10)]
     with pytest.raises(
         InputError, match=r"left in the validation split.*users on both sides of it"
@@ -227,7 +227,7 @@ def test_nobody_on_both_sides_of_the_time_is_refused():
 
 
 @pytest.mark.parametrize("exclude_seen", [True, False])
-def test_every_split_keeps_the_catalogue_that_is_asked_for(exclude_seen):
+def test_every_split_keeps_the_given_catalogue_settings(exclude_seen):
     data = at_times([(n, n + 1) for n in range(10)], [(n, n + 2) for n in range(10)])
     for split in (split_by_time, split_leave_one_out, split_by_global_time):
         splits = split(data, exclude_seen=exclude_seen)
@@ -236,7 +236,7 @@ def test_every_split_keeps_the_catalogue_that_is_asked_for(exclude_seen):
         assert split(data).catalogue == data.catalogue
 
 
-def test_ties_are_dealt_by_the_seed_and_nothing_else_moves():
+def test_ties_are_ordered_by_the_seed_and_nothing_else_moves():
     # Times 1, 2, 2, 2, 3 of one user and 2, 2 of another, mixed in the file.
     pairs = [(3, 5), (2, 2), (2, 3), (1, 1), (2, 4)], [(2, 7), (2, 6)]
     data = at_times(*pairs)
@@ -252,7 +252,7 @@ def test_ties_are_dealt_by_the_seed_and_nothing_else_moves():
     assert rows(again) == rows(data) and again.user_ids == data.user_ids
 
 
-def test_a_cut_inside_a_tie_moves_to_its_beginning():
+def test_a_cut_inside_a_tie_moves_to_its_start():
     # Of 10, 8 train and the test begins at the 10th. Two users are at the same time throughout.
     times = (
         [0, 1, 2, 3, 4, 5, 6, 7, 7, 7],
@@ -278,7 +278,7 @@ def test_window_longer_than_the_sequence_is_padded_in_front():
     assert result.labels.tolist() == [[0, 0, 6, 7]]
 
 
-def test_windows_overlap_by_half_and_ask_for_each_label_once():
+def test_windows_overlap_by_half_and_have_each_label_once():
     result = windows(range(1, 9), [15], [11, 12], max_history=4)
     assert result.users.tolist() == [10, 10, 10, 12]
     assert result.history.tolist() == [[1, 2, 3, 4], [3, 4, 5, 6], [0, 5, 6, 7], [0, 0, 0, 11]]
@@ -291,13 +291,13 @@ def test_every_label_follows_its_history(max_history):
     lengths = range(2, 30)
     sequences = [np.random.default_rng(n).integers(1, 21, n).astype(np.int32) for n in lengths]
     result = windows(*sequences, max_history=max_history)
-    asked = {10 + u: [] for u in range(len(sequences))}
+    pairs_by_user = {10 + u: [] for u in range(len(sequences))}
     for user, history, labels in zip(result.users, result.history, result.labels):
         pairs = [(h, x) for h, x in zip(history, labels) if x]
-        asked[user] += pairs
+        pairs_by_user[user] += pairs
         np.testing.assert_array_equal(labels[:-1][labels[:-1] > 0], history[1:][labels[:-1] > 0])
     for user, sequence in enumerate(sequences):
-        assert asked[10 + user] == list(zip(sequence[:-1], sequence[1:]))
+        assert pairs_by_user[10 + user] == list(zip(sequence[:-1], sequence[1:]))
 
 
 def test_window_of_one_position_is_refused():
@@ -305,7 +305,7 @@ def test_window_of_one_position_is_refused():
         windows([1, 2], max_history=1)
 
 
-def test_batches_hold_all_columns_and_keep_the_last_smaller_batch():
+def test_batches_have_all_columns_and_keep_the_last_smaller_batch():
     train = windows(range(1, 9), max_history=4)
     train = dataclasses.replace(train, knowledge={"teacher_fold": np.array([4, 5, 6], np.int32)})
     batches = list(train.batches(2))

@@ -17,7 +17,7 @@ def test_sizes_and_types():
     assert data.item_successors[0] == 0
 
 
-def test_successors_form_one_ring_a_block():
+def test_successors_form_one_ring_per_block():
     data = synthetic(num_items=21, num_blocks=2, interactions_per_user=10)
     for block in (0, 1):
         members = set(np.flatnonzero(data.item_blocks == block).tolist())
@@ -30,7 +30,7 @@ def test_successors_form_one_ring_a_block():
         assert item == start
 
 
-def test_without_noise_and_in_order_everybody_walks_the_ring():
+def test_without_noise_and_in_order_every_user_follows_the_ring():
     data = synthetic(order=1.0, noise=0.0)
     for user, sequence in enumerate(data.sequences()):
         assert len(sequence) == 12
@@ -44,12 +44,12 @@ def test_starts_differ():
     assert len(set(starts)) > 40  # of 60 items, 200 users
 
 
-def test_nobody_meets_an_item_twice():
+def test_no_user_has_an_item_twice():
     data = synthetic(interactions_per_user=15, order=0.5, noise=0.3)
     assert all(len(set(s.tolist())) == 15 for s in data.sequences())
 
 
-def test_shares_of_noise_and_order_are_those_asked_for():
+def test_shares_of_noise_and_order_are_the_given_ones():
     data = synthetic(num_users=600, interactions_per_user=10, order=0.7, noise=0.2)
     sequences = data.sequences()
     inside = [data.item_blocks[s] == data.user_blocks[u] for u, s in enumerate(sequences)]
@@ -61,7 +61,7 @@ def test_shares_of_noise_and_order_are_those_asked_for():
     assert follows == pytest.approx(0.7 + 0.3 / 14, abs=3 * (0.72 * 0.28 / 450) ** 0.5)
 
 
-def test_order_goes_on_from_the_latest_item_of_the_block():
+def test_order_continues_from_the_latest_item_of_the_block():
     data = synthetic(num_users=400, interactions_per_user=10, order=0.6, noise=0.0)
     follows, expected = [], []
     for sequence in data.sequences():
@@ -71,19 +71,19 @@ def test_order_goes_on_from_the_latest_item_of_the_block():
             while item in seen:
                 item = int(data.item_successors[item])
             follows.append(sequence[step] == item)
-            expected.append(0.6 + 0.4 / (15 - step))  # in order, or by chance
+            expected.append(0.6 + 0.4 / (15 - step))  # in order, or random
     # 3600 draws: three standard deviations are 3 * sqrt(.65 * .35 / 3600) = .024
     assert np.mean(follows) == pytest.approx(np.mean(expected), abs=0.024)
 
 
-def test_ratings_tell_the_liked_block():
+def test_ratings_are_higher_in_the_liked_block():
     data = synthetic(noise=0.3)
     liked = data.item_blocks[data.items] == data.user_blocks[data.users]
     assert set(data.ratings[liked].tolist()) == {4.0, 5.0}
     assert set(data.ratings[~liked].tolist()) == {1.0, 2.0}
 
 
-def test_texts_tell_the_block_and_titles_are_unique():
+def test_texts_name_the_block_and_titles_are_unique():
     data = synthetic(num_items=64, num_blocks=8, interactions_per_user=8)
     words_of_block = [set() for _ in range(8)]
     for text, block in zip(data.catalogue.texts, data.item_blocks[1:]):
@@ -95,7 +95,7 @@ def test_texts_tell_the_block_and_titles_are_unique():
         assert text.startswith(f"{title}. ")
 
 
-def test_neither_item_indices_nor_rows_are_in_order():
+def test_neither_item_indices_nor_rows_are_sorted_by_block():
     data = synthetic()
     assert np.mean(np.diff(data.item_blocks[1:]) == 0) < 0.5
     indices = np.arange(1, 61)
@@ -103,7 +103,7 @@ def test_neither_item_indices_nor_rows_are_in_order():
     assert np.mean(np.diff(data.timestamps) > 0) == pytest.approx(0.5, abs=0.05)
 
 
-def test_seed_decides_everything():
+def test_the_seed_determines_everything():
     first, again, other = synthetic(seed=1), synthetic(seed=1), synthetic(seed=2)
     assert first.catalogue == again.catalogue
     for name in ("users", "items", "ratings", "timestamps", "item_blocks", "item_successors"):

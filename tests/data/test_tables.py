@@ -1,4 +1,4 @@
-"""Tables of any columns: what is read, what is left out and why, and what is refused where."""
+"""Tables with any columns: what is read, what is dropped and why, and the locations of errors."""
 
 import gzip
 import json
@@ -31,8 +31,8 @@ def write(tmp_path):
     return of
 
 
-def met(data):
-    """Who met what when, by id, in the order of the rows."""
+def rows_of(data):
+    """User-item interactions with timestamps, by id, in the order of the rows."""
     ids, users = data.catalogue.item_ids, data.user_ids
     rows = zip(data.users.tolist(), data.items.tolist(), data.timestamps.tolist())
     return [(users[user], ids[item - 1], time) for user, item, time in rows]
@@ -45,7 +45,7 @@ def facts_of(interactions, items=None, **given):
 
 def test_a_shop_without_ratings(write):
     data = read_table(write("orders.csv", CSV), write("products.csv", ITEMS))
-    assert met(data) == ROWS and data.name == "orders"
+    assert rows_of(data) == ROWS and data.name == "orders"
     assert data.ratings.tolist() == [1.0] * 4
     assert data.catalogue.item_ids == ("SKU-2", "SKU-007", "SKU-1")
     assert data.catalogue.titles == ("Big, red", "Ball", "Bat")
@@ -78,10 +78,10 @@ def parquet(path):
         ("orders.parquet", parquet),
     ],
 )
-def test_every_kind_of_file_gives_the_same(write, tmp_path, name, content):
+def test_every_kind_of_file_returns_the_same(write, tmp_path, name, content):
     content = content(tmp_path / "made.parquet") if callable(content) else content
     data = read_table(write(name, content))
-    assert met(data) == ROWS and data.name == "orders"
+    assert rows_of(data) == ROWS and data.name == "orders"
     assert data.catalogue.titles == data.catalogue.item_ids == ("SKU-007", "SKU-1", "SKU-2")
 
 
@@ -90,7 +90,7 @@ def test_a_folder_of_shards_and_a_list_of_files(write, tmp_path):
     second = write("shards/part-1.csv", lines[0] + "".join(lines[3:]))
     first = write("shards/part-0.csv", "".join(lines[:3]))
     write("shards/_SUCCESS", "")
-    assert met(read_table(tmp_path / "shards")) == met(read_table([first, second])) == ROWS
+    assert rows_of(read_table(tmp_path / "shards")) == rows_of(read_table([first, second])) == ROWS
     write("shards/part-2.csv", "customer,product,when\n")
     with pytest.raises(
         InputError, match=r"same columns\. .*part-0.csv and .*2.csv differ in: ts, wh"
@@ -98,7 +98,7 @@ def test_a_folder_of_shards_and_a_list_of_files(write, tmp_path):
         read_table(tmp_path / "shards")
 
 
-def test_ids_stay_as_they_are_written(write):
+def test_ids_are_kept_as_written(write):
     data = read_table(write("a.csv", "user,item\n007,1e3\n7,0001\nNA,0x1\n"))
     assert data.user_ids == ("007", "7", "NA") and data.catalogue.item_ids == ("1e3", "0001", "0x1")
     frame = {"user": np.array([3.0, 4.0]), "item": [2**60, 5]}
@@ -154,23 +154,23 @@ def test_blanks_around_a_rating_are_ignored(write):
 def test_a_threshold_of_ratings():
     frame = {"user": ["a", "b", "b", "c"], "item": ["x", "y", "z", "x"], "rating": [4, 3, None, 5]}
     data, facts = facts_of(frame, min_rating=4)
-    assert met(data) == [("a", "x", 0), ("c", "x", 1)] and data.ratings.tolist() == [4.0, 5.0]
+    assert rows_of(data) == [("a", "x", 0), ("c", "x", 1)] and data.ratings.tolist() == [4.0, 5.0]
     assert facts.dropped == {"without a rating": 1, "rated below 4": 1}
     every = from_dataframe({"user": [1, 2], "item": [3, 3], "rating": np.array([2.5, 4.0])})
     assert every.ratings.tolist() == [2.5, 4.0]
-    data, facts = facts_of(frame)  # nothing depends on ratings then
+    data, facts = facts_of(frame)  # then nothing depends on ratings
     assert data.ratings.tolist() == [4.0, 3.0, 1.0, 5.0] and not facts.dropped
     assert "Interactions without a rating: 1, kept as rated 1." in facts.sentences()
     with pytest.raises(InputError, match=r"of 4 rows .* 3 are rated below 6\. The highest .* is 5"):
         facts_of(frame, min_rating=6)
 
 
-def test_a_table_without_times_has_an_order_or_none():
+def test_a_table_without_times_is_in_order_or_not():
     frame = {"user": [1, 1, 2], "item": [1, 2, 2]}
     data, facts = facts_of(frame)
     assert data.timestamps.tolist() == [0, 1, 2] and data.has_times
-    said = " ".join(facts.sentences())
-    assert "the row order is the time order. If it is not, set `split = " in said
+    output = " ".join(facts.sentences())
+    assert "the row order is the time order. If it is not, set `split = " in output
     data, facts = facts_of(frame, in_order=False)
     assert not data.has_times
     assert "There is no column of timestamps." in facts.sentences()
@@ -178,32 +178,34 @@ def test_a_table_without_times_has_an_order_or_none():
     assert data.timestamps.tolist() == [7, 8, 9]
 
 
-def test_what_the_reader_says_of_doubtful_tables(write):
+def test_warnings_of_the_reader(write):
     rows = "A,x,1\na ,x,1\na ,X,1\n"
     data, facts = facts_of(write("a.csv", "user,item,time\n" + rows), columns={"user": "user"})
     assert len(data.user_ids) == 2 and data.catalogue.num_items == 2  # kept apart
-    said = " ".join(facts.sentences())
+    output = " ".join(facts.sentences())
     assert (
-        "Ids of users that differ only in case or blanks are kept separate: 'A' and 'a '." in said
+        "Ids of users that differ only in case or blanks are kept separate: 'A' and 'a '." in output
     )
-    assert "Ids of items that differ only in case or blanks are kept separate: 'x' and 'X'." in said
-    assert "All timestamps are equal: the row order is the time order." in said
-    assert "There is no items table" in said
+    assert (
+        "Ids of items that differ only in case or blanks are kept separate: 'x' and 'X'." in output
+    )
+    assert "All timestamps are equal: the row order is the time order." in output
+    assert "There is no items table" in output
     _, facts = facts_of({"user": [1, 2], "item": [1, 2], "time": [4_000_000_000, 1]})
     assert "Times later than now: 1." in facts.sentences()
     data, facts = facts_of({"user": [2, 1], "item": [1, 2]})
     assert data.timestamps.tolist() == [0, 1] and "no column of times" in " ".join(facts.notes)
 
 
-def test_items_twice_without_an_id_and_of_no_item(write):
+def test_items_twice_without_an_id_and_without_interactions(write):
     items = "id,title,tags\n1,One,\n1,Again,x\n,Lost,\n2,,y\n"
     interactions = "user,item\na,1\nb,2\na,3\n"
     data, facts = facts_of(write("i.csv", interactions), write("items.csv", items))
     assert data.catalogue.titles == ("One", "2") and data.catalogue.texts == ("One", "2. y")
     assert facts.dropped == {"of items that are not in the items table": 1}
-    said = " ".join(facts.sentences())
-    assert "Rows of the items table with an id that occurred before: 1" in said
-    assert "Rows of the items table without an id: 1" in said
+    output = " ".join(facts.sentences())
+    assert "Rows of the items table with an id that occurred before: 1" in output
+    assert "Rows of the items table without an id: 1" in output
 
 
 def test_lists_of_texts_and_columns_by_name():
@@ -283,7 +285,7 @@ FRAME = {"user": ["a", "b"], "item": ["x", "y"]}
         ("a.csv", "user,item\na,x\na,y\n", {}, "are of one user, 'a' in the column 'user'"),
         ("a.csv", "user,item\n", {}, "holds no interactions: it has no rows"),
         ("a.csv", "", {}, "a.csv is empty"),
-        ("u.data", CSV, {}, r"u\.data is no table by its name\. Files read: \.csv"),
+        ("u.data", CSV, {}, r"u\.data does not end as a table.s file\. Files read: \.csv"),
         ("a.csv.gz", gzip.compress(CSV.encode() * 9, mtime=0)[:50], {}, "a.csv.gz cannot be read"),
         ("a.parquet", b"PAR1 no", {}, "a.parquet cannot be read"),
         ("a.jsonl", '{"user": 1}\n{"user": "b"}\n', {}, "a.jsonl cannot be read: .*changed from"),
@@ -295,7 +297,7 @@ FRAME = {"user": ["a", "b"], "item": ["x", "y"]}
         ),
     ],
 )
-def test_what_cannot_be_read_is_named(write, name, content, given, words):
+def test_invalid_tables_are_named(write, name, content, given, words):
     with pytest.raises(InputError, match=words):
         read_table(write(name, content), **given)
 
@@ -336,7 +338,7 @@ def test_a_pandas_frame_that_mixes_types_or_has_a_name_twice():
         facts_of(twice)
 
 
-def test_items_of_which_none_is_in_the_items_table():
+def test_no_item_is_in_the_items_table():
     words = (
         r"of 2 rows 2 are of items that are not in the items table\. Ids in the column 'item' are "
     )
@@ -346,18 +348,19 @@ def test_items_of_which_none_is_in_the_items_table():
         facts_of(FRAME, {"id": ["SKU-x", "SKU-y"]})
 
 
-def test_ratings_as_weights_are_each_over_their_mean(write):
+def test_ratings_as_weights_are_divided_by_their_mean(write):
     rows = "a,x,4,1\nb,x,1,2\na,y,,3\nb,y,5,4\nb,z,2,5\n"
     path = write("a.csv", "user,item,rating,time\n" + rows)
     data, facts = facts_of(path, weigh_by_rating=True)
     assert data.ratings.tolist() == [4.0, 1.0, 5.0, 2.0]  # of mean 3
     np.testing.assert_allclose(data.weights, [4 / 3, 1 / 3, 5 / 3, 2 / 3], rtol=1e-7)
     assert facts.dropped == {"without a rating": 1}
-    said = " ".join(facts.sentences())
+    output = " ".join(facts.sentences())
     assert (
-        "the weight of a label is its rating divided by the mean, 3, so from 0.333 to 1.67." in said
+        "the weight of a label is its rating divided by the mean, 3, so from 0.333 to 1.67."
+        in output
     )
-    assert "EASE, popularity and all metrics use equal weights." in said
+    assert "EASE, popularity and all metrics use equal weights." in output
     data = read_table(path, weigh_by_rating=True, min_rating=2)
     np.testing.assert_allclose(data.weights, [12 / 11, 15 / 11, 6 / 11], rtol=1e-7)
     data, facts = facts_of(path)
@@ -378,10 +381,11 @@ def test_ratings_below_a_number_are_dislikes(write):
     rows = "a,x,4,1\na,y,-1,2\nb,x,,3\nb,y,2,4\nb,z,1,5\n"
     path = write("a.csv", "user,item,rating,time\n" + rows)
     data, facts = facts_of(path, disliked_below=2)
-    assert data.weights.tolist() == [1, -1, 1, 1, -1]  # what is not rated is no dislike
+    assert data.weights.tolist() == [1, -1, 1, 1, -1]  # a row without a rating is not a dislike
     assert "2 of 5 interactions are rated below 2: as labels" in " ".join(facts.sentences())
     data, facts = facts_of(path, disliked_below=2, weigh_by_rating=True)
-    np.testing.assert_allclose(data.weights, [4 / 3, -1, 2 / 3, -1])  # a rating of -1 is no weight
+    # a rating of -1 is not a weight
+    np.testing.assert_allclose(data.weights, [4 / 3, -1, 2 / 3, -1])
     assert "divided by the mean, 3, so from 0.667 to 1.33." in " ".join(facts.sentences())
     assert read_table(path, disliked_below=2, min_rating=0).weights.tolist() == [1, 1, -1]
     assert read_table(path, disliked_below=-2).weights.tolist() == [1] * 5
@@ -412,7 +416,7 @@ def test_without_pyarrow_the_extra_is_named(monkeypatch, write):
         read_table(write("a.csv", CSV))
 
 
-def test_the_usual_names_are_looked_for_in_order():
+def test_the_usual_column_names_are_tried_in_order():
     names = ["id", "Item ID", "movie_id", "user_id:token", "Date"]
     found = {role: find_column("t", names, role, None, required=False) for role in ("user", "item")}
     assert found == {"user": "user_id:token", "item": "Item ID"}
@@ -423,7 +427,7 @@ def test_the_usual_names_are_looked_for_in_order():
 
 @pytest.mark.parametrize("waiting_bytes", [1 << 26, 1 << 13, 1])
 def test_many_rows_in_several_blocks(write, monkeypatch, waiting_bytes):
-    """More than a block of text: ids go on where the block before ended, numbered one by one."""
+    """More than a block of text: ids are numbered across blocks."""
     monkeypatch.setattr("tfrs_distill.data.tables.batches.BLOCK_BYTES", 1 << 12)
     monkeypatch.setattr("tfrs_distill.data.tables.numbered_ids.WAITING_BYTES", waiting_bytes)
     random = np.random.default_rng(0)
@@ -432,8 +436,9 @@ def test_many_rows_in_several_blocks(write, monkeypatch, waiting_bytes):
         f"u{u},i{i},{t}\n" for t, (u, i) in enumerate(zip(users, items))
     )
     data = read_table(write("a.csv", text))
-    assert met(data) == [(f"u{u}", f"i{i}", t) for t, (u, i) in enumerate(zip(users, items))]
-    assert data.user_ids == tuple(dict.fromkeys(f"u{user}" for user in users))  # as they came
+    assert rows_of(data) == [(f"u{u}", f"i{i}", t) for t, (u, i) in enumerate(zip(users, items))]
+    # in order of appearance
+    assert data.user_ids == tuple(dict.fromkeys(f"u{user}" for user in users))
     assert data.catalogue.item_ids == tuple(dict.fromkeys(f"i{item}" for item in items))
     broken = text.replace(",3999\n", ",x\n")
     with pytest.raises(InputError, match="line 4001: column 'time' holds 'x'"):
@@ -447,7 +452,7 @@ def test_attributes_of_items_by_hand(write):
     assert found.labels == ((), ("size=1", "brand=Zed"), ("size=L", "brand=Acme"))
     np.testing.assert_array_equal(found.numbers, [[7], [np.nan], [2.5]])
     assert found.number_names == ("price",)
-    what = {"what": ["a", "b", "c"], "price": [1, 2, 3]}  # as the interactions call it
+    what = {"what": ["a", "b", "c"], "price": [1, 2, 3]}  # named as in the interactions
     prices = read_item_attributes(what, things, ["price"], item_column="what").numbers
     assert prices.tolist() == [[1], [2], [3]]
     with pytest.raises(InputError, match="Which column of .* is the id"):

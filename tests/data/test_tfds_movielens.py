@@ -1,4 +1,4 @@
-"""TFDS' MovieLens, from rows of our own through TFDS' mock data."""
+"""TFDS' MovieLens, with test rows through TFDS' mock data."""
 
 import sys
 
@@ -90,7 +90,7 @@ def test_other_sets_are_refused_before_anything_is_fetched(name):
         from_tfds(name)
 
 
-def test_network_trouble_says_what_to_do_instead(monkeypatch, tmp_path):
+def test_a_network_error_names_the_alternative(monkeypatch, tmp_path):
     def no_network(*_args, **_kwargs):
         raise ConnectionError("Failed to resolve 'files.grouplens.org'")
 

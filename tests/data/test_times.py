@@ -23,7 +23,7 @@ ITEM = "item_id:token\tmovie_title:token_seq\n" + "".join(f"{n}\tT{n}\n" for n i
 
 
 def write(folder, times, item=ITEM):
-    """RecBole files: one user who meets items 1, 2, ... (again from 1 after 10) in file order."""
+    """RecBole files: one user with items 1, 2, ... (again from 1 after 10) in file order."""
     (folder / "a.item").write_text(item)
     rows = "".join(f"u\t{n % 10 + 1}\t3\t{time}\n" for n, time in enumerate(times))
     header = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
@@ -33,7 +33,7 @@ def write(folder, times, item=ITEM):
 
 @pytest.mark.parametrize("unit", SCALES)
 @pytest.mark.parametrize("kind", [np.int64, np.float64])
-def test_a_unit_is_known_by_its_range(unit, kind):
+def test_a_unit_is_detected_by_its_range(unit, kind):
     times = as_times((SECONDS * SCALES[unit]).astype(kind))
     assert (times.dtype, time_unit(times)) == (kind, unit)
     np.testing.assert_array_equal(seconds_since_1970(times), SECONDS)
@@ -54,7 +54,7 @@ def test_a_unit_is_known_by_its_range(unit, kind):
     ],
     ids=range(9),
 )
-def test_dates_in_every_form_are_the_same_moments(values):
+def test_dates_in_every_form_are_the_same_times(values):
     times = as_times(values)
     assert (times.dtype.kind, time_unit(times)) == ("M", "date")
     np.testing.assert_array_equal(seconds_since_1970(times), SECONDS)
@@ -89,13 +89,13 @@ def test_dates_before_1973_and_fractions_of_seconds_are_exact():
         [4_200_000_000],
     ],
 )
-def test_other_numbers_have_an_order_and_no_moment(times):
+def test_other_numbers_have_an_order_and_no_unit(times):
     times = as_times(times)
     assert time_unit(times) is None and seconds_since_1970(times) is None
-    assert "of no known unit" in times_line(times)
+    assert "of an unknown unit" in times_line(times)
 
 
-def test_few_odd_times_do_not_hide_the_unit_and_two_units_are_refused():
+def test_few_outliers_do_not_hide_the_unit_and_two_units_are_refused():
     assert time_unit(np.array([0, *SECONDS])) == "s"
     with pytest.raises(
         InputError, match=r"one unit\. .*: 4 in seconds, 1 in milliseconds\. Convert"
@@ -120,7 +120,7 @@ def test_few_odd_times_do_not_hide_the_unit_and_two_units_are_refused():
         (np.array([2**63], np.uint64), r"must fit into int64\. Received: 9223372036854775808"),
     ],
 )
-def test_what_is_no_time_is_refused(values, words):
+def test_invalid_times_are_refused(values, words):
     with pytest.raises(InputError, match=words):
         as_times(values)
 
@@ -142,7 +142,7 @@ def test_the_line_names_unit_and_range():
         ["2024-01-15T10:00:00.000000003Z", "2024-01-15", "2024-01-15 10:00"],
     ],
 )
-def test_a_files_order_is_that_of_its_times(tmp_path, times):
+def test_sequences_are_in_the_order_of_their_times(tmp_path, times):
     (sequence,) = read_folder(write(tmp_path, times)).sequences()
     assert sequence.tolist() == [2, 3, 1]  # the latest is the file's first
 
@@ -155,7 +155,7 @@ def test_a_fraction_after_many_whole_numbers_is_kept(tmp_path):
         read_folder(write(tmp_path, times))
 
 
-def test_numbers_and_dates_do_not_mix_in_a_file(tmp_path):
+def test_numbers_and_dates_in_one_file_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"line 3: time '5' is not a date, as before it"):
         read_folder(write(tmp_path, ["2024-01-15", "5"]))
     with pytest.raises(InputError, match=r"line 3: time '2024-01-15' is not a number"):
@@ -187,11 +187,11 @@ def test_without_a_unit_hour_and_weekday_are_unknown(tmp_path):
     splits, tables = movielens_ranking(write(tmp_path, [n / 10 for n in range(10)], item))
     assert set(splits.train.features["hour_of_day"]) == {0}
     assert set(splits.train.features["weekday"]) == {0}
-    assert tables.times.startswith("times of no known unit (0.0 to 0.9)")
+    assert tables.times.startswith("times of an unknown unit (0.0 to 0.9)")
     assert splits.train.features["item_id"].tolist() == list(range(1, 9))
 
 
-def test_interactions_keep_what_they_are_given():
+def test_interactions_keep_the_given_times():
     films = Catalogue(["1", "2"], ["A", "B"], ["a", "b"])
 
     def given(times):

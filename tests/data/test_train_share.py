@@ -1,4 +1,4 @@
-"""Little data: a share of each user's training interactions, by hand and in a run's data."""
+"""Scarce data: a share of each user's training interactions, by hand and in a run's data."""
 
 from dataclasses import replace
 
@@ -33,8 +33,8 @@ def data_of(users, items, times, **kwargs):
     )
 
 
-def test_the_share_is_rounded_up_and_all_else_stays_in_its_order():
-    """One user of 20 items, in a file that runs backwards; another of 5; one who only tests."""
+def test_the_share_is_rounded_up_and_all_else_keeps_its_order():
+    """One user of 20 items, in reversed file order; another of 5; one with only a test item."""
     users = [0] * 20 + [1] * 5 + [2]
     items = [*range(20, 0, -1), *range(1, 6), 9]
     times = [*range(20, 0, -1), *range(5), 0]
@@ -54,7 +54,7 @@ def test_the_share_is_rounded_up_and_all_else_stays_in_its_order():
     np.testing.assert_array_equal(left.weights, of_left)
 
 
-def test_one_of_a_users_is_left_and_a_whole_share_is_everything():
+def test_at_least_one_per_user_is_kept_and_a_share_of_1_keeps_all():
     data = data_of([0] * 10, range(1, 11), range(10))
     cuts = user_time_cuts(data)
     assert keep_train_share(data, cuts, 0.001, seed=0).cuts.tolist() == [[1, 2]]
@@ -63,13 +63,13 @@ def test_one_of_a_users_is_left_and_a_whole_share_is_everything():
     assert whole.interactions.sequences()[0].tolist() == list(range(1, 11))
 
 
-def test_a_share_that_is_exact_is_not_rounded_up():
+def test_an_exact_share_is_not_rounded_up():
     """In binary 100 * 0.07 is more than 7."""
     data = data_of([0] * 120, [*range(1, 121)], range(120))
     assert keep_train_share(data, np.array([[100, 110]]), 0.07, seed=0).cuts.tolist() == [[7, 17]]
 
 
-def test_every_training_interaction_is_as_likely_as_another():
+def test_every_training_interaction_has_equal_probability():
     data = data_of([0] * 10, range(1, 11), range(10))
     cuts, counts = user_time_cuts(data), np.zeros(11)
     for seed in range(400):
@@ -78,7 +78,7 @@ def test_every_training_interaction_is_as_likely_as_another():
     assert counts[1:9].min() > 70 and counts[1:9].max() < 130  # 100 each, 4 sigma: 35
 
 
-def test_later_interactions_of_others_leave_a_users_draw_as_it_was():
+def test_later_interactions_of_others_do_not_change_a_users_draw():
     data = data_of([0] * 20 + [1] * 20, [*range(1, 21)] * 2, [*range(20)] * 2)
     more = data_of([1] * 9, range(1, 10), range(30, 39))
     both = data.joined(replace(more, user_ids=("u0", "u1")))
@@ -101,9 +101,10 @@ def recipe_of(share, split=USER_TIME, seed=0):
 
 
 @pytest.mark.parametrize("split", [USER_TIME, LEAVE_ONE_OUT, GLOBAL_TIME])
-def test_what_is_left_out_is_in_no_training_row_and_no_history(tmp_path, split):
-    """And what is to be found stays as it is."""
-    planted = synthetic(num_users=40)  # one user after the other in time: the split needs a mix
+def test_dropped_interactions_are_in_no_training_row_and_no_history(tmp_path, split):
+    """And the relevant items stay the same."""
+    # the split needs interleaved users, not one user after the other in time
+    planted = synthetic(num_users=40)
     times = np.random.default_rng(0).permutation(len(planted))
     planted = replace(planted, timestamps=times)
     whole = RetrievalData.of(planted, recipe_of(1.0, split))
@@ -135,11 +136,11 @@ def test_what_is_left_out_is_in_no_training_row_and_no_history(tmp_path, split):
     assert other.splits.train.fingerprint() != data.splits.train.fingerprint()
 
 
-def test_facts_and_protocol_say_it():
+def test_facts_and_protocol_mention_it():
     planted = synthetic(num_users=40)
     facts, line = RetrievalData.of(planted, recipe_of(0.25)).facts()
     assert facts["train_share"] == 0.25
-    assert facts["train_interactions_left_out"] == 40 * 6  # of 9 a user 3 are left
+    assert facts["train_interactions_left_out"] == 40 * 6  # of 9 per user 3 are kept
     assert "25 % of each user's training interactions are kept, 240 are excluded" in line
     protocol = RetrievalData.of(planted, recipe_of(0.25)).protocol
     assert "Of each user's training interactions, 25 % (at least one) were drawn at ran" in protocol
@@ -149,8 +150,8 @@ def test_facts_and_protocol_say_it():
     assert "drawn" not in RetrievalData.of(planted, recipe_of(1.0)).protocol
 
 
-def test_the_facts_of_the_split_are_of_what_is_left():
-    """Two users: what trains of one is later than the other's test; the first has more of it."""
+def test_the_facts_of_the_split_are_those_of_the_kept_data():
+    """Two users: training rows of one are later than the other's test; the first has more rows."""
     users = [0] * 100 + [1] * 10
     data = data_of(users, [*range(1, 101), *range(1, 11)], [*range(1000, 1100), *range(10)])
     recipe = replace(recipe_of(0.1), data=replace(recipe_of(0.1).data, source=PLANTED))
@@ -159,14 +160,14 @@ def test_the_facts_of_the_split_are_of_what_is_left():
     assert facts["split"]["train_after_test"] == pytest.approx((8 / 9 + 0) / 2)
 
 
-def test_thinned_data_are_split_as_any_others():
+def test_subsampled_data_can_be_split():
     data = synthetic(num_users=20)
     subsampled = keep_train_share(data, user_time_cuts(data), 0.5, seed=0)
     splits = split_at(subsampled.interactions, subsampled.cuts, max_history=8)
-    assert splits.train.num_labels == 20 * 4  # 5 of 9 are left, the first is no label
+    assert splits.train.num_labels == 20 * 4  # 5 of 9 are kept, the first is not a label
 
 
-def test_cold_items_hold_back_items_and_not_interactions():
+def test_cold_items_hold_out_items_and_not_interactions():
     with pytest.raises(
         InputError, match=r'`data\.train_share` does not apply to `data\.split` "cold-it'
     ):

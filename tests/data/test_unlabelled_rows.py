@@ -1,4 +1,4 @@
-"""Rows for a teacher to label: other items, drawn by the root of how often they have rows."""
+"""Rows for a teacher to label: other items, drawn by the square root of their row counts."""
 
 import numpy as np
 import pytest
@@ -19,10 +19,10 @@ def rows(items, users, **more):
     )
 
 
-def test_only_the_item_of_a_row_is_another_and_nobody_says_anything_of_it():
+def test_only_the_item_of_a_row_changes_and_it_has_no_label():
     given = rows([1, 2], [5, 6])
     drawn = unlabelled_rows(given, 20, seed=3)
-    # User 5 has item 1, so what is drawn for it is 2, and the other way round.
+    # User 5 has item 1, so 2 is drawn for it, and vice versa.
     first = drawn.users == 5
     np.testing.assert_array_equal(drawn.features["item_id"], np.where(first, 2, 1))
     np.testing.assert_array_equal(drawn.features["history"][:, 0], np.where(first, 1, 2))
@@ -33,18 +33,18 @@ def test_only_the_item_of_a_row_is_another_and_nobody_says_anything_of_it():
     assert 5 < first.sum() < 20
 
 
-def test_an_item_is_drawn_by_the_root_of_how_often_it_has_rows():
-    # Items 1, 2, 3 have 1, 4 and 16 rows; 2,000 users of item 4 are asked about.
+def test_items_are_drawn_by_the_square_root_of_their_row_counts():
+    # Items 1, 2, 3 have 1, 4 and 16 rows; 2,000 users of item 4 get draws.
     items = [1] + [2] * 4 + [3] * 16 + [0] * 3000
     users = [1] * 21 + list(range(2, 3002))
     drawn = unlabelled_rows(rows(items, users))
     count = np.bincount(drawn.features["item_id"], minlength=4)
     assert count[0] == 0
-    assert len(drawn) == 3000  # none for user 1, who has them all
+    assert len(drawn) == 3000  # none for user 1, who has all of them
     np.testing.assert_allclose(count[1:] / 3000, [1 / 7, 2 / 7, 4 / 7], atol=0.03)
 
 
-def test_columns_of_the_item_come_with_it():
+def test_columns_of_the_item_are_those_of_the_drawn_item():
     kinds = np.array([10, 20, 30])
     drawn = unlabelled_rows(rows([1, 2, 3], [1, 2, 3], kind=kinds), 30, item_columns=["kind"])
     np.testing.assert_array_equal(drawn.features["kind"], 10 * drawn.features["item_id"])
@@ -83,6 +83,6 @@ def test_a_seed_fixes_the_rows():
         ),
     ],
 )
-def test_what_cannot_be_drawn_is_refused(given, arguments, words):
+def test_impossible_draws_are_refused(given, arguments, words):
     with pytest.raises(InputError, match=words):
         unlabelled_rows(given, **arguments)

@@ -1,4 +1,4 @@
-"""What is known of users, from a data set or a table, and beside windows and queries."""
+"""User attributes, from a data set or a table, and with windows and queries."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_columns_of_a_table_are_numbers_or_texts_in_the_order_of_the_users():
     }
 
 
-def test_a_table_that_cannot_be_used_is_named():
+def test_an_invalid_table_is_named():
     frame = {"user": ["bob"], "age": [30]}
     with pytest.raises(InputError, match="no column 'plan'"):
         read_user_columns(frame, USERS, ["plan"])
@@ -41,7 +41,7 @@ def test_a_table_that_cannot_be_used_is_named():
         read_user_columns({"user": many}, many, ["user"])
 
 
-def test_columns_of_a_data_set_have_what_is_not_known():
+def test_columns_of_a_data_set_mark_missing_values():
     known = UserAttributes(("7", "9"), [24, np.nan], ("M", "F"), ("", "lawyer"), ("de", ""))
     found = known.columns(("9", "8", "7"))
     np.testing.assert_array_equal(found.pop("age"), [np.nan, np.nan, 24.0])
@@ -59,7 +59,7 @@ def splits():
     return split_by_time(data, max_history=4)
 
 
-def test_every_part_has_what_is_known_of_its_users():
+def test_every_part_has_the_attributes_of_its_users():
     indices = np.array([[1, 0], [2, 2], [0, 1]])
     known = splits().with_user_attributes(indices)
     for part in (known.train, known.validation, known.test):
@@ -74,10 +74,10 @@ def test_every_part_has_what_is_known_of_its_users():
     np.testing.assert_array_equal(batch[columns.USER_ATTRIBUTES], expected)
     assert columns.USER_ATTRIBUTES not in next(iter(splits().train.batches(3)))
     keys = [each.train.example_keys().tolist() for each in (known, splits())]
-    assert keys[0] == keys[1]  # a cache that is at hand can be joined
+    assert keys[0] == keys[1]  # an available cache can be joined
 
 
-def test_attributes_that_do_not_fit_are_named():
+def test_invalid_attributes_are_named():
     with pytest.raises(InputError, match="a row for each user, at least 3. Received: 2"):
         splits().with_user_attributes(np.zeros([2, 1], int))
     windows, words = windows_from([[1, 2, 3]], num_items=3, max_history=2), "`user_attributes` must"

@@ -22,8 +22,8 @@ FILMS = Catalogue(NAMES, NAMES, NAMES)
 COLD = ColdItems(np.array([7, 1]), np.array([2, 4]))
 
 
-def met(weights=True, seed=0):
-    """Three users with all 12 items each, at random times; an item's weight is its half index."""
+def weighted_interactions(weights=True, seed=0):
+    """Three users with all 12 items each, at random times; an item's weight is half its index."""
     random = np.random.default_rng(seed)
     users, items = np.repeat([0, 1, 2], 12), np.tile(np.arange(1, 13), 3)
     times = random.permutation(36)
@@ -50,17 +50,17 @@ def met(weights=True, seed=0):
     ],
 )
 def test_every_label_has_the_weight_of_its_interaction(split):
-    train = split(met()).train
+    train = split(weighted_interactions()).train
     assert train.weights.dtype == np.float32 and train.num_labels > 10
     np.testing.assert_array_equal(train.weights, train.labels / 2)  # 0 where there is no label
-    plain = split(met(weights=False)).train
+    plain = split(weighted_interactions(weights=False)).train
     np.testing.assert_array_equal(train.labels, plain.labels)
     assert plain.weights is None
 
 
 def test_a_batch_has_them_as_sample_weights_and_nothing_else_changes():
-    train = split_by_time(met(), max_history=4).train
-    plain = split_by_time(met(weights=False), max_history=4).train
+    train = split_by_time(weighted_interactions(), max_history=4).train
+    plain = split_by_time(weighted_interactions(weights=False), max_history=4).train
     for seed in (None, 5):
         batches = zip(train.batches(2, seed=seed), plain.batches(2, seed=seed), strict=True)
         for weighted, unweighted in batches:
@@ -71,12 +71,12 @@ def test_a_batch_has_them_as_sample_weights_and_nothing_else_changes():
     assert train.subset([2, 0]).weights.tolist() == train.weights[[2, 0]].tolist()
 
 
-def test_weights_are_part_of_what_training_depends_on_but_not_of_which_example_it_is():
-    train = split_by_time(met(), max_history=4).train
-    plain = split_by_time(met(weights=False), max_history=4).train
+def test_weights_change_the_windows_fingerprint_but_not_the_examples():
+    train = split_by_time(weighted_interactions(), max_history=4).train
+    plain = split_by_time(weighted_interactions(weights=False), max_history=4).train
     assert train.fingerprint() != plain.fingerprint()
     assert train.example_keys().tolist() == plain.example_keys().tolist()
-    digest = hashlib.sha256(FILMS.fingerprint().encode())  # without weights it is as it always was
+    digest = hashlib.sha256(FILMS.fingerprint().encode())  # unchanged without weights
     for array in (plain.users, plain.history, plain.labels, np.arange(1, 13, dtype=np.int32)):
         digest.update(str((array.dtype.str, array.shape)).encode() + array.tobytes())
     assert plain.fingerprint() == digest.hexdigest()
@@ -92,12 +92,12 @@ def test_weights_are_part_of_what_training_depends_on_but_not_of_which_example_i
         (["a", "b"], "`weights`"),
     ],
 )
-def test_interactions_refuse_what_is_no_weight(weights, words):
+def test_interactions_refuse_invalid_weights(weights, words):
     with pytest.raises(InputError, match=words):
         Interactions("t", FILMS, ("x",), [0, 0], [1, 2], [1, 1], [1, 2], weights=weights)
 
 
-def test_windows_refuse_what_is_no_weight():
+def test_windows_refuse_invalid_weights():
     history, labels = [[0, 1]], [[0, 2]]
     assert Windows(FILMS, [0], history, labels, weights=[[0, 3]]).weights.tolist() == [[0.0, 3.0]]
     for weights, words in (
@@ -110,8 +110,8 @@ def test_windows_refuse_what_is_no_weight():
 
 
 def with_dislikes():
-    """Every third item is disliked, by everyone."""
-    data = met(weights=False)
+    """Every third item is disliked, by all users."""
+    data = weighted_interactions(weights=False)
     return data.with_dislikes(data.items % 3 == 0)
 
 
@@ -124,8 +124,8 @@ def with_dislikes():
         lambda data: split_cold_items(data, COLD, COLD.all, max_history=4),
     ],
 )
-def test_a_dislike_is_a_label_and_in_histories_but_not_to_be_found(split):
-    signed, plain = split(with_dislikes()), split(met(weights=False))
+def test_a_dislike_is_a_label_and_in_histories_but_not_relevant(split):
+    signed, plain = split(with_dislikes()), split(weighted_interactions(weights=False))
     train = signed.train
     expected = np.where(train.labels % 3 == 0, -1.0, 1.0) * (train.labels > 0)
     np.testing.assert_array_equal(train.weights, expected)
@@ -148,8 +148,8 @@ def test_a_dislike_is_a_label_and_in_histories_but_not_to_be_found(split):
         }
 
 
-def test_where_all_that_is_to_be_found_is_disliked_nobody_is_left():
-    data = met(weights=False)
+def test_queries_whose_positives_are_all_disliked_are_dropped():
+    data = weighted_interactions(weights=False)
     last = np.zeros(36, bool)
     last[[data.rows_by_time()[12 * user + place] for user in range(3) for place in (10, 11)]] = True
     with pytest.raises(
@@ -159,7 +159,7 @@ def test_where_all_that_is_to_be_found_is_disliked_nobody_is_left():
 
 
 def test_dislikes_keep_the_weights_of_the_others_and_are_checked():
-    data = met()
+    data = weighted_interactions()
     signed = data.with_dislikes(data.items > 6)
     np.testing.assert_array_equal(
         signed.weights, np.where(data.items > 6, -1.0, data.items / 2).astype(np.float32)

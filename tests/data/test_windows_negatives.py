@@ -1,4 +1,4 @@
-"""Negatives drawn beside the windows, and how likely each candidate was."""
+"""Sampled negatives of the windows, and the candidates' sampling probabilities."""
 
 import numpy as np
 import pytest
@@ -23,11 +23,11 @@ def epoch(batches):
 
 
 def negatives(batches):
-    """The ids drawn in one epoch, example by example."""
+    """The ids drawn in one epoch, in order of the examples."""
     return np.concatenate([batch[columns.NEGATIVES] for batch in epoch(batches)])
 
 
-def test_no_columns_are_added_unless_asked_for(windows):
+def test_no_columns_are_added_by_default(windows):
     assert set(epoch(windows.batches(3))[0]) == PLAIN
 
 
@@ -43,38 +43,38 @@ def test_columns_and_shapes(windows):
         assert batch[columns.CANDIDATE_SAMPLING_PROBABILITY].shape == (sizes[-1], 4)
         assert batch[columns.CANDIDATE_SAMPLING_PROBABILITY].dtype == np.float32
     assert sum(sizes) == len(windows)
-    assert sizes[-1] == 1  # the smaller last batch is drawn for as well
+    assert sizes[-1] == 1  # the smaller last batch has negatives, too
 
 
-def test_0_negatives_give_the_labels_probabilities_alone(windows):
+def test_0_negatives_return_the_labels_probabilities_alone(windows):
     batches = epoch(windows.batches(3, num_negatives=0))
     assert set(batches[0]) == PLAIN | {columns.CANDIDATE_SAMPLING_PROBABILITY}
-    # Each is how often its label is one: the labels' own frequency.
+    # Each is the frequency of the label.
     counts = np.bincount(windows.labels.reshape(-1), minlength=NUM_ITEMS + 1)
     counts[0] = 0
     for batch in batches:
         np.testing.assert_allclose(
             batch[columns.CANDIDATE_SAMPLING_PROBABILITY],
             (counts / counts.sum())[batch[columns.LABELS]],
-            rtol=1e-6,  # float32's own
+            rtol=1e-6,  # float32's rounding
         )
 
 
 @pytest.mark.parametrize("seed", [None, 3])
-def test_ids_are_items_and_every_item_is_drawn_evenly(windows, seed):
+def test_ids_are_items_and_every_item_is_drawn_uniformly(windows, seed):
     batches = windows.batches(3, seed=seed, num_negatives=500)
     drawn = negatives(batches)
     counts = np.bincount(drawn.reshape(-1))
     assert len(counts) == NUM_ITEMS + 1  # none above the last item
     assert counts[0] == 0  # nor padding
-    # Binomial counts, within 5 standard deviations: even draws leave that once in 10**5 times.
+    # Binomial counts, within 5 standard deviations: uniform draws exceed that once in 10**5 times.
     mean = drawn.size / NUM_ITEMS
     np.testing.assert_allclose(counts[1:], mean, atol=5 * np.sqrt(mean))
 
 
 def test_probabilities_are_those_of_a_candidate_by_hand():
-    # Two windows of labels 2, 3 and 2: with 3 negatives a window, 3 + 6 candidates an epoch. Of 4
-    # items each is drawn 6/4 times; 2 is a label twice, 3 once.
+    # Two windows of labels 2, 3 and 2: with 3 negatives per window, 3 + 6 candidates per epoch. Of
+    # 4 items each is drawn 6/4 times; 2 is a label twice, 3 once.
     windows = windows_from([[1, 2, 3], [3, 2]], num_items=4, max_history=2)
     assert sorted(windows.labels[windows.labels > 0]) == [2, 2, 3]
     expected = np.array([0.0, 1.5, 3.5, 2.5, 1.5]) / 9
@@ -103,14 +103,14 @@ def test_probabilities_sum_to_1_over_the_catalogue_and_padding_has_none(windows)
             (columns.LABELS, columns.CANDIDATE_SAMPLING_PROBABILITY),
         ):
             for item, value in zip(batch[ids].reshape(-1), batch[given].reshape(-1)):
-                assert probability.setdefault(int(item), value) == value  # one an item
+                assert probability.setdefault(int(item), value) == value  # one per item
     assert probability.pop(0) == 0.0
     assert sorted(probability) == list(range(1, NUM_ITEMS + 1))
     np.testing.assert_allclose(sum(probability.values()), 1.0, rtol=1e-6)
 
 
-def test_probabilities_are_how_often_items_are_candidates(windows):
-    """Counted over an epoch: labels are what they are, draws vary by chance alone."""
+def test_probabilities_are_the_frequencies_of_candidates(windows):
+    """Counted over an epoch: labels are fixed, draws are random."""
     num_negatives = 400
     counts = np.zeros(NUM_ITEMS + 1)
     probability = np.zeros(NUM_ITEMS + 1)
@@ -119,7 +119,7 @@ def test_probabilities_are_how_often_items_are_candidates(windows):
         counts += np.bincount(batch[columns.LABELS].reshape(-1), minlength=NUM_ITEMS + 1)
         probability[batch[columns.NEGATIVES]] = batch[columns.NEGATIVES_SAMPLING_PROBABILITY]
     counts[0] = 0
-    # 5 standard deviations of a count that chance alone makes.
+    # 5 standard deviations of a random count.
     tolerance = 5 * np.sqrt(counts.max()) / counts.sum()
     np.testing.assert_allclose(counts / counts.sum(), probability, atol=tolerance)
 
@@ -150,7 +150,7 @@ def test_another_seed_draws_others(windows):
 
 
 @pytest.mark.parametrize("seed", [None, 3])
-def test_windows_come_in_the_order_in_which_they_come_without_negatives(windows, seed):
+def test_windows_are_in_the_same_order_as_without_negatives(windows, seed):
     plain = windows.batches(3, seed=seed)
     with_negatives = windows.batches(3, seed=seed, num_negatives=2)
     for _ in range(2):

@@ -19,7 +19,7 @@ WEIGHTS = {"next_item": 0.4, "cold_items": 0.0}
 
 
 class PlantedTeacher:
-    """Logits that depend on the row's history and the item, known to the test."""
+    """Known logits that depend on the row's history and the item."""
 
     def logits(self, batch, candidate_ids):
         rows = tf.boolean_mask(batch["history"], batch["labels"] > 0)
@@ -63,7 +63,7 @@ def batch_of():
     return next(iter(SPLITS.train.batches(16)))
 
 
-def test_cold_items_have_a_softmax_of_their_own():
+def test_cold_items_have_a_separate_softmax():
     student, batch = new_student(), batch_of()
     labels = batch["labels"].numpy()
     queries = student.encode_queries(batch).numpy()[labels > 0].astype(np.float64)
@@ -84,18 +84,18 @@ def test_cold_items_have_a_softmax_of_their_own():
     np.testing.assert_allclose(terms["total_loss"], total, rtol=1e-4)
 
 
-def test_the_teacher_alone_moves_the_cold_items_it_may_describe():
+def test_only_the_teacher_moves_the_cold_items_with_text():
     student = new_student()
     before = student.candidate_tower.id_embeddings.numpy()
     history = distiller_of(student).fit(SPLITS.train.batches(16, seed=0), epochs=4, verbose=0)
     moved = np.abs(student.candidate_tower.id_embeddings.numpy() - before).max(axis=1)
     assert (moved[COLD.described] > 0.01).all()
-    np.testing.assert_array_equal(moved[COLD.undescribed], 0)  # nothing is known of them
+    np.testing.assert_array_equal(moved[COLD.undescribed], 0)  # they have no text
     cold = history.history["cold_items_kl"]
     assert cold[-1] < 0.95 * cold[0]
 
 
-def test_alone_it_trains_on_labels_as_without_the_task():
+def test_with_student_loss_weight_1_it_trains_as_without_the_task():
     with_task, without = new_student(), new_student(cold_items=())
     for student in (with_task, without):
         student.compile(tf.keras.optimizers.Adam(0.01))
@@ -105,14 +105,14 @@ def test_alone_it_trains_on_labels_as_without_the_task():
     assert "loss" in with_task.evaluate(SPLITS.train.batches(16), verbose=0, return_dict=True)
 
 
-def test_of_labels_in_the_task_nothing_is_known():
+def test_the_task_has_no_labels():
     with pytest.raises(ValueError, match=r"no labels of task 'cold_items', but.*weight.* is 0\.5"):
         distiller = Distiller(new_student(), PlantedTeacher(), losses())
         distiller.compile("adam")
         distiller.fit(SPLITS.train.batches(16), verbose=0)
 
 
-def test_a_top_k_of_the_catalogue_says_nothing_of_a_task_of_its_own(tmp_path):
+def test_a_top_k_of_the_catalogue_has_no_values_for_the_task(tmp_path):
     from tfrs_distill.knowledge import cache_teacher
 
     teacher = RetrievalStudent.from_history(num_items=24, max_history=8, seed=1)
@@ -126,7 +126,7 @@ def test_a_top_k_of_the_catalogue_says_nothing_of_a_task_of_its_own(tmp_path):
 
 
 @pytest.mark.parametrize("items", [[0, 3], [25]])
-def test_cold_items_are_of_the_catalogue(items):
+def test_cold_items_must_be_in_the_catalogue(items):
     with pytest.raises(ValueError, match=r"`cold_items` must hold item indices, 1 to 24"):
         new_student(cold_items=items)
 

@@ -1,4 +1,4 @@
-"""Labels of a weight below 0: in the twin and in a distiller, of every source of candidates."""
+"""Labels of a weight below 0: in the twin and in a distiller, for every source of candidates."""
 
 from dataclasses import replace
 
@@ -69,8 +69,8 @@ def test_all_terms_are_weighted_by_the_absolute_values(source):
     liked = -np.where(there, smooth * log_p, 0.0).sum(axis=1)
     disliked = -np.log1p(-np.exp(log_p[rows, label]))
     hard = np.where(weights < 0, disliked, liked)
-    said = chosen.adjust(teacher.logits(batch, chosen.ids)).numpy()
-    p, q = log_softmax(said / TEMPERATURE), log_softmax(logits / TEMPERATURE)
+    output = chosen.adjust(teacher.logits(batch, chosen.ids)).numpy()
+    p, q = log_softmax(output / TEMPERATURE), log_softmax(logits / TEMPERATURE)
     soft = TEMPERATURE**2 * np.where(there, np.exp(p) * (p - q), 0.0).sum(axis=1)
     expected = [np.average(of, weights=np.abs(weights)) for of in (hard, soft)]
     terms = distiller.loss_terms(batch, training=False)
@@ -78,7 +78,7 @@ def test_all_terms_are_weighted_by_the_absolute_values(source):
     np.testing.assert_allclose(terms["kl"], expected[1], **CLOSE)
     total = SHARE * expected[0] + (1 - SHARE) * expected[1]
     np.testing.assert_allclose(terms["total_loss"], total, **CLOSE)
-    twin = student_of(source, label_smoothing=SMOOTHING)  # alone, it minimises the same
+    twin = student_of(source, label_smoothing=SMOOTHING)  # without teacher, it minimises the same
     np.testing.assert_allclose(twin.compute_loss(batch), expected[0], **CLOSE)
 
 
@@ -89,7 +89,7 @@ def test_all_terms_are_weighted_by_the_absolute_values(source):
 def test_a_step_makes_a_disliked_label_less_likely_and_a_liked_one_more(source, jit_compile):
     windows = random_windows(num_items=NUM_ITEMS, max_history=MAX_HISTORY).subset([0, 1])
     labelled = windows.labels > 0
-    for sign in (-1.0,) if jit_compile else (1.0, -1.0):  # to compile takes seconds
+    for sign in (-1.0,) if jit_compile else (1.0, -1.0):  # compiling takes seconds
         student = student_of(source)
         examples = replace(windows, weights=sign * labelled)
         batch = whole(examples, source)
@@ -106,7 +106,7 @@ def test_a_step_makes_a_disliked_label_less_likely_and_a_liked_one_more(source, 
         assert (likelihood() - before) * sign > 1e-5
 
 
-def test_metrics_of_labels_leave_dislikes_out_and_agreement_counts_them():
+def test_label_metrics_exclude_dislikes_and_agreement_includes_them():
     windows, student = signed_windows(), student_of()
     teacher = BertTwoTower(np.eye(NUM_ITEMS), max_history=MAX_HISTORY, embedding_dim=8, seed=0)
     distiller = Distiller(student, teacher, SoftTargetKLDivergence(), agreement_k=3)
@@ -130,7 +130,7 @@ def test_metrics_of_labels_leave_dislikes_out_and_agreement_counts_them():
 
 
 def test_weights_above_0_change_nothing():
-    """Steps of a graph that knows of dislikes and of one that does not are the same."""
+    """Steps of a graph with dislikes and of one without are the same."""
     windows = random_windows(num_items=NUM_ITEMS, max_history=MAX_HISTORY)
     ones = replace(windows, weights=(windows.labels > 0) * 1.0)
     after = []
@@ -148,7 +148,9 @@ def test_a_dislike_of_a_distribution_is_refused_before_any_step():
     batch = whole(windows)
     batch[columns.LABELS] = tf.one_hot(batch[columns.LABELS] - 1, NUM_ITEMS)
     student.compile(SGD(0.1))
-    with pytest.raises(ValueError, match=r"below 0 .* one item a row as label.*in row 0, with lab"):
+    with pytest.raises(
+        ValueError, match=r"below 0 .* one item per row as label.*in row 0, with lab"
+    ):
         student.fit(tf.data.Dataset.from_tensors(batch), verbose=0)
     batch[columns.SAMPLE_WEIGHT] = tf.abs(batch[columns.SAMPLE_WEIGHT])
     student.fit(tf.data.Dataset.from_tensors(batch), verbose=0)
@@ -170,8 +172,8 @@ def planted():
     return Interactions("planted", tiny_catalogue(10), names, users, items, ratings, times)
 
 
-def test_what_is_disliked_after_an_item_is_ranked_below_what_training_forgot():
-    """Item 2 after item 1: taken as a like, left out as a label, as a dislike."""
+def test_a_dislike_is_ranked_lower_than_without_the_label_or_as_a_like():
+    """Item 2 after item 1: as a like, without the label, as a dislike."""
     data = planted()
     signed = split_by_time(data.with_dislikes(data.ratings < 3), max_history=8).train
     liked = replace(signed, weights=None)

@@ -34,7 +34,7 @@ def similarities(rows):
     ],
     ids=["features", "relations"],
 )
-def test_texts_that_were_left_out_are_alike_as_the_teacher_says(loss):
+def test_similarities_of_held_out_texts_approach_the_teachers(loss):
     student, held_out = student_of(), np.arange(0, len(TEXTS), 4)
     tower = student.candidate_tower
     before = {weight.name: weight.numpy() for weight in student.query_tower.weights}
@@ -53,7 +53,7 @@ def test_texts_that_were_left_out_are_alike_as_the_teacher_says(loss):
             np.testing.assert_array_equal(weight.numpy(), before[weight.name])
 
 
-def test_what_cannot_be_learnt_is_refused():
+def test_invalid_input_is_refused():
     loss = RelationDistillation("texts", "texts")
     ids_only = RetrievalStudent.from_history(num_items=len(TEXTS), max_history=4)
     with pytest.raises(ValueError, match="no text tower"):

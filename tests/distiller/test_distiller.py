@@ -1,4 +1,4 @@
-"""The distillation step against float64 NumPy, plain training, and its own promises."""
+"""The distillation step against float64 NumPy, and plain training of the student."""
 
 import numpy as np
 import pytest
@@ -15,16 +15,16 @@ NUM_ITEMS, MAX_HISTORY = 12, 5
 
 
 class TableTeacher:
-    """Logits from a fixed table: row = the item just met."""
+    """Logits from a fixed table: row = the latest item."""
 
     def __init__(self, seed=3, scale=2.0):
         generator = np.random.default_rng(seed)
         shape = (NUM_ITEMS + 1, NUM_ITEMS)
         self.table = generator.normal(size=shape).astype(np.float32) * scale
-        self.asked = 0
+        self.requested = 0
 
     def logits(self, batch, candidate_ids):
-        self.asked += 1
+        self.requested += 1
         labelled = batch[columns.LABELS] > 0
         rows = tf.gather(tf.constant(self.table), tf.boolean_mask(batch[columns.HISTORY], labelled))
         return tf.gather(rows, candidate_ids - 1, axis=1)
@@ -90,13 +90,15 @@ def test_terms_are_the_equation(windows, weight, temperature):
 
 
 def test_student_loss_weight_1_trains_bit_for_bit_like_the_student_alone(windows):
-    alone, taught = new_student(dropout=0.3), new_student(dropout=0.3)
+    alone, distilled = new_student(dropout=0.3), new_student(dropout=0.3)
     alone.compile(optimizer=tf.keras.optimizers.Adam(0.01))
     alone.fit(windows.batches(4, seed=5), epochs=3, verbose=0)
-    distiller = Distiller(taught, TableTeacher(), SoftTargetKLDivergence(), student_loss_weight=1.0)
+    distiller = Distiller(
+        distilled, TableTeacher(), SoftTargetKLDivergence(), student_loss_weight=1.0
+    )
     distiller.compile(optimizer=tf.keras.optimizers.Adam(0.01))
     distiller.fit(windows.batches(4, seed=5), epochs=3, verbose=0)
-    towers = [student.query_tower.weights for student in (alone, taught, new_student())]
+    towers = [student.query_tower.weights for student in (alone, distilled, new_student())]
     for one, other, initial in zip(*towers):
         np.testing.assert_array_equal(one.numpy(), other.numpy())
         if "embeddings" in one.name:
@@ -104,7 +106,7 @@ def test_student_loss_weight_1_trains_bit_for_bit_like_the_student_alone(windows
 
 
 @pytest.mark.nightly
-def test_student_loss_weight_0_learns_the_teacher_and_ignores_which_item_is_the_label(windows):
+def test_student_loss_weight_0_learns_from_the_teacher_and_ignores_the_labels(windows):
     permuted = np.where(windows.labels > 0, NUM_ITEMS + 1 - windows.labels, 0)
     other_labels = Windows(windows.catalogue, windows.users, windows.history, permuted)
     students = []
@@ -121,14 +123,14 @@ def test_student_loss_weight_0_learns_the_teacher_and_ignores_which_item_is_the_
         np.testing.assert_array_equal(one.numpy(), other.numpy())
 
 
-def test_the_student_runs_once_a_step(windows):
+def test_the_student_runs_once_per_step(windows):
     student = new_student()
     calls = []
     forward = student.query_tower.call
     student.query_tower.call = lambda *args, **kwargs: calls.append(1) or forward(*args, **kwargs)
     distiller = Distiller(student, TableTeacher(), SoftTargetKLDivergence())
     distiller.compile(optimizer="adam", run_eagerly=True)
-    distiller.train_on_batch(whole_batch(windows))  # looks at the batch first
+    distiller.train_on_batch(whole_batch(windows))  # checks the batch first
     calls.clear()
     distiller.train_on_batch(whole_batch(windows))
     assert len(calls) == 1
@@ -164,7 +166,7 @@ def test_a_keras_teacher_is_neither_tracked_nor_changed(windows):
 
 
 def test_no_gradient_reaches_a_teacher_that_shares_the_students_table(windows):
-    """The teacher's logits are constants even where they come from the student's own variable."""
+    """The teacher's logits are constants even if they come from the student's own variable."""
     student = new_student()
 
     class Mirror:

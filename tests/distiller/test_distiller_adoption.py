@@ -1,6 +1,6 @@
-"""Models written without distillation in mind: a TFRS tutorial's, plain Keras classifiers.
+"""Adopted models: those of a TFRS tutorial, and plain Keras classifiers.
 
-Towers and classifiers are the callers' own. Their training through a `Distiller` is compared with
+Towers and classifiers are user code. Their training through a `Distiller` is compared with
 plain TFRS and plain Keras training, and every term with float64 NumPy.
 """
 
@@ -19,11 +19,11 @@ from tfrs_distill.models import RetrievalStudent
 USERS = [f"user {number}" for number in range(6)]
 MOVIES = [f"movie {number}" for number in range(7)]
 NUM_RATINGS, BATCH_SIZE = 22, 8  # the last batch is smaller
-LOWEST = np.finfo(np.float32).min / 100  # TFRS' logit of what is no candidate
+LOWEST = np.finfo(np.float32).min / 100  # TFRS' logit of masked candidates
 
 
 class MovielensModel(tfrs.Model):
-    """Two towers and a task, in the manner of the TFRS tutorials."""
+    """Two towers and a task, as in the TFRS tutorials."""
 
     def __init__(self, user_model, movie_model, task):
         super().__init__()
@@ -38,7 +38,7 @@ class MovielensModel(tfrs.Model):
 
 
 class IdentifyingModel(MovielensModel):
-    """The same, telling its task which movie is which, as accidental hits need it."""
+    """The same, and it passes movie ids to its task, which accidental hits need."""
 
     def compute_loss(self, features, training=False):
         return self.task(
@@ -49,7 +49,7 @@ class IdentifyingModel(MovielensModel):
 
 
 def tower(vocabulary, *more, seed):
-    """A `Sequential` that looks its strings up by itself."""
+    """A `Sequential` that looks up its strings."""
     initializer = tf.keras.initializers.RandomNormal(stddev=1.0, seed=seed)
     return tf.keras.Sequential(
         [
@@ -61,7 +61,7 @@ def tower(vocabulary, *more, seed):
 
 
 def tutorial_model(*, cls=MovielensModel, metrics=None, built=True, **options):
-    """A model with a mean loss; its weights are the same every time."""
+    """A model with a mean loss; its weights are always the same."""
     user_model, movie_model = tower(USERS, seed=1), tower(MOVIES, seed=2)
     if built:
         user_model(tf.constant(USERS)), movie_model(tf.constant(MOVIES))
@@ -85,7 +85,7 @@ def adopted(model):
 
 @pytest.fixture(scope="module")
 def rated():
-    """Who rated what: indices of users and movies; some movies repeat within every batch."""
+    """User-movie ratings: indices of users and movies; some movies repeat within every batch."""
     random = np.random.default_rng(3)
     return random.integers(0, 6, NUM_RATINGS), random.integers(0, 7, NUM_RATINGS)
 
@@ -100,8 +100,8 @@ def ratings(rated):
 KNOWN = np.random.default_rng(4).normal(size=(6, 7)) * 2.0
 
 
-def knowing_teacher():
-    """A function of the batch's own strings: the logit of a user and a movie stands in a table."""
+def string_teacher():
+    """A function of the batch's strings: a table has the logit of a user and a movie."""
     table = tf.constant(KNOWN, tf.float32)
     find_user = tf.keras.layers.StringLookup(vocabulary=USERS, num_oov_indices=0, mask_token=None)
     find_movie = tf.keras.layers.StringLookup(vocabulary=MOVIES, num_oov_indices=0, mask_token=None)
@@ -119,13 +119,13 @@ def log_softmax(logits):
 
 
 def divergence(teacher_logits, student_logits, temperature):
-    """KL divergence times the temperature squared, one a row."""
+    """KL divergence times the temperature squared, one per row."""
     p, q = log_softmax(teacher_logits / temperature), log_softmax(student_logits / temperature)
     return temperature**2 * np.sum(np.exp(p) * (p - q), axis=-1)
 
 
 def tables(model):
-    """The towers' embeddings by the index of user and movie, unknown strings left out."""
+    """The towers' embeddings by the index of user and movie, without unknown strings."""
     both = (model.user_model.get_weights()[0], model.movie_model.get_weights()[0])
     return [np.float64(table[1:]) for table in both]
 
@@ -138,7 +138,7 @@ OPTIONS = [
     {},
     {"temperature": 0.3},
     {"num_hard_negatives": 3},
-    {"num_hard_negatives": 50},  # more than there are: all count
+    {"num_hard_negatives": 50},  # more than there are: all are used
     {"remove_accidental_hits": True},
     {"temperature": 0.5, "num_hard_negatives": 2, "remove_accidental_hits": True},
 ]
@@ -147,9 +147,9 @@ OPTIONS = [
 @pytest.mark.parametrize("options", [*map(nightly, (OPTIONS[0], OPTIONS[2])), OPTIONS[-1]], ids=str)
 def test_a_tutorial_model_trains_through_the_distiller_as_by_itself(ratings, options):
     cls = IdentifyingModel if "remove_accidental_hits" in options else MovielensModel
-    alone, taught = (tutorial_model(cls=cls, **options) for _ in range(2))
+    alone, distilled = (tutorial_model(cls=cls, **options) for _ in range(2))
     distiller = Distiller(
-        adopted(taught), knowing_teacher(), SoftTargetKLDivergence(), student_loss_weight=1.0
+        adopted(distilled), string_teacher(), SoftTargetKLDivergence(), student_loss_weight=1.0
     )
     curves = []
     for model in (alone, distiller):
@@ -158,7 +158,7 @@ def test_a_tutorial_model_trains_through_the_distiller_as_by_itself(ratings, opt
         curves.append(model.evaluate(ratings.batch(NUM_RATINGS), verbose=0, return_dict=True))
     # Both compute in float32, TFRS from one-hot labels and the distiller from columns; 9 steps.
     for one, other, initial in zip(
-        weights_of(alone), weights_of(taught), weights_of(tutorial_model())
+        weights_of(alone), weights_of(distilled), weights_of(tutorial_model())
     ):
         np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-6)
         assert np.abs(one - initial).max() > 0.1  # it did train
@@ -169,7 +169,7 @@ def test_a_tutorial_model_trains_through_the_distiller_as_by_itself(ratings, opt
 def test_the_terms_of_a_tutorial_model_are_those_of_numpy(ratings, rated, options):
     model = tutorial_model(**options)
     loss = SoftTargetKLDivergence(temperature=2.0)
-    distiller = Distiller(adopted(model), knowing_teacher(), loss, student_loss_weight=0.3)
+    distiller = Distiller(adopted(model), string_teacher(), loss, student_loss_weight=0.3)
     users, movies = (indices[:BATCH_SIZE] for indices in rated)
     batch = next(iter(ratings.batch(BATCH_SIZE)))
     user_table, movie_table = tables(model)
@@ -193,23 +193,23 @@ def test_the_terms_of_a_tutorial_model_are_those_of_numpy(ratings, rated, option
 
 
 def test_a_tutorial_model_keeps_its_corpus_metrics(ratings):
-    alone, taught = (tutorial_model(metrics=True) for _ in range(2))
-    distiller = Distiller(adopted(taught), knowing_teacher(), SoftTargetKLDivergence())
-    said = []
+    alone, distilled = (tutorial_model(metrics=True) for _ in range(2))
+    distiller = Distiller(adopted(distilled), string_teacher(), SoftTargetKLDivergence())
+    output = []
     for model in (alone, distiller):
         model.compile(optimizer=tf.keras.optimizers.Adagrad(0.5))
-        said.append(model.evaluate(ratings.batch(BATCH_SIZE), verbose=0, return_dict=True))
+        output.append(model.evaluate(ratings.batch(BATCH_SIZE), verbose=0, return_dict=True))
     names = [f"factorized_top_k/top_{k}_categorical_accuracy" for k in (1, 3)]
     for name in names:
-        assert said[1][name] == said[0][name]  # counts over the same ranks
-    assert 0 < said[1][names[0]] < said[1][names[1]] < 1
-    # What was counted before is forgotten: these ratings have another score, as for TFRS.
+        assert output[1][name] == output[0][name]  # counts over the same ranks
+    assert 0 < output[1][names[0]] < output[1][names[1]] < 1
+    # Earlier counts are reset: these ratings have another score, as in TFRS.
     few = [
         model.evaluate(ratings.take(5).batch(5), verbose=0, return_dict=True)
         for model in (alone, distiller)
     ]
     assert [few[1][name] for name in names] == [few[0][name] for name in names]
-    assert [few[1][name] for name in names] != [said[1][name] for name in names]
+    assert [few[1][name] for name in names] != [output[1][name] for name in names]
 
 
 def test_a_tutorial_model_is_adopted_unchanged_and_trained_in_place(ratings):
@@ -218,7 +218,7 @@ def test_a_tutorial_model_is_adopted_unchanged_and_trained_in_place(ratings):
     task, metrics, before = model.task, model.task.factorized_metrics, weights_of(model)
     student = adopted(model)
     assert (student.query_tower, student.candidate_tower) == towers
-    distiller = Distiller(student, knowing_teacher(), SoftTargetKLDivergence())
+    distiller = Distiller(student, string_teacher(), SoftTargetKLDivergence())
     distiller.compile(optimizer=tf.keras.optimizers.Adagrad(0.5))
     distiller.fit(ratings.batch(BATCH_SIZE), verbose=0)
     assert distiller.student is student
@@ -227,7 +227,7 @@ def test_a_tutorial_model_is_adopted_unchanged_and_trained_in_place(ratings):
     assert model.task is task and model.task.factorized_metrics is metrics
     for one, old in zip(weights_of(model), before):
         assert np.abs(one - old).max() > 1e-3
-    # The model itself goes on from there, with the weights that were taught.
+    # The model itself continues from there, with the trained weights.
     user_table, movie_table = tables(model)
     scores = model.user_model(tf.constant(USERS)) @ tf.transpose(
         model.movie_model(tf.constant(MOVIES))
@@ -238,7 +238,7 @@ def test_a_tutorial_model_is_adopted_unchanged_and_trained_in_place(ratings):
 
 
 class PlainTower(tf.keras.layers.Layer):
-    """A tower whose `call` knows nothing of training, over a dropout that does."""
+    """A tower whose `call` has no `training`, with a dropout layer that does."""
 
     def __init__(self, vocabulary, rate):
         super().__init__()
@@ -252,7 +252,7 @@ def with_plain_towers(rate):
     users, movies = PlainTower(USERS, rate), PlainTower(MOVIES, 0.0)
     model = MovielensModel(users, movies, tfrs.tasks.Retrieval())
     student = adopted(model)
-    return model, Distiller(student, knowing_teacher(), SoftTargetKLDivergence())
+    return model, Distiller(student, string_teacher(), SoftTargetKLDivergence())
 
 
 def test_towers_without_a_training_argument_are_trained(ratings):
@@ -264,7 +264,7 @@ def test_towers_without_a_training_argument_are_trained(ratings):
 
 @pytest.mark.parametrize("eagerly", [False, True])
 def test_dropout_inside_a_tower_is_active_in_fit_and_off_in_evaluate(ratings, rated, eagerly):
-    """The optimizer moves nothing, so all that can change the loss is dropout."""
+    """The optimizer does not move weights, so only dropout can change the loss."""
     model, distiller = with_plain_towers(rate=0.5)
     distiller.compile(optimizer=tf.keras.optimizers.SGD(0.0), run_eagerly=eagerly)
     batches = ratings.batch(NUM_RATINGS)
@@ -277,15 +277,16 @@ def test_dropout_inside_a_tower_is_active_in_fit_and_off_in_evaluate(ratings, ra
     )
     expected = -np.diag(log_softmax(user_table[users] @ movie_table[movies].T)).mean()
     np.testing.assert_allclose(evaluated[0]["student_loss"], expected, rtol=1e-5)
-    assert len({round(loss, 4) for loss in [*fitted, expected]}) == 4  # each epoch drops others
+    # each epoch drops other units
+    assert len({round(loss, 4) for loss in [*fitted, expected]}) == 4
 
 
 @pytest.mark.nightly
-def test_a_tutorial_model_learns_what_its_teacher_knows():
-    """Without labels' loss the student's preferences become the table's."""
-    model = tutorial_model(built=False)  # as it is right after the tutorial made it
+def test_a_tutorial_model_learns_its_teachers_table():
+    """Without the student loss, the student's preferences become the table's."""
+    model = tutorial_model(built=False)  # as created by the tutorial
     distiller = Distiller(
-        adopted(model), knowing_teacher(), SoftTargetKLDivergence(), student_loss_weight=0.0
+        adopted(model), string_teacher(), SoftTargetKLDivergence(), student_loss_weight=0.0
     )
     everything = tf.data.Dataset.from_tensor_slices(
         {"user_id": np.repeat(USERS, 7), "movie_title": np.tile(MOVIES, 6)}
@@ -300,8 +301,8 @@ def test_a_tutorial_model_learns_what_its_teacher_knows():
     assert divergence(KNOWN, learnt, 1.0).mean() < 0.1 < divergence(KNOWN, 0 * KNOWN, 1.0).mean()
 
 
-def test_one_tutorial_model_teaches_another(ratings, rated):
-    """A wide `tfrs.Model` is a teacher by one line, and is left as it was."""
+def test_one_tutorial_model_is_the_teacher_of_another(ratings, rated):
+    """A wide `tfrs.Model` becomes a teacher in one line, and is not changed."""
     wide = tower(USERS, seed=7), tower(MOVIES, seed=8)
     wide[0](tf.constant(USERS)), wide[1](tf.constant(MOVIES))
     before = [part.get_weights()[0] for part in wide]
@@ -352,7 +353,7 @@ def functional():
 
 
 def classifier(make=functional):
-    """Its weights are the same every time, whichever way it is made."""
+    """Its weights are the same for every way of building it."""
     model = make()
     model(tf.zeros([1, WIDTH]))
     random = np.random.default_rng(5)
@@ -362,7 +363,7 @@ def classifier(make=functional):
 
 @pytest.fixture(scope="module")
 def examples():
-    """Inputs, class ids, and what a teacher says of each."""
+    """Inputs, class ids, and a teacher's logits of each."""
     random = np.random.default_rng(6)
     inputs = random.normal(size=(NUM_EXAMPLES, WIDTH)).astype(np.float32)
     known = random.normal(size=(NUM_EXAMPLES, NUM_CLASSES)).astype(np.float32) * 2
@@ -407,15 +408,15 @@ def test_a_classifier_trains_as_with_plain_keras(examples, make, form):
     keras = tf.keras.losses
     kind = keras.SparseCategoricalCrossentropy if form == "ids" else keras.CategoricalCrossentropy
     labels = ids if form == "ids" else np.eye(NUM_CLASSES, dtype=np.float32)[ids]
-    alone, taught = classifier(make), classifier(make)
+    alone, distilled = classifier(make), classifier(make)
     alone.compile(optimizer=tf.keras.optimizers.Adam(0.05), loss=kind(from_logits=True))
-    distiller = distiller_of(taught, weight=1.0)
+    distiller = distiller_of(distilled, weight=1.0)
     distiller.compile(optimizer=tf.keras.optimizers.Adam(0.05))
     for model in (alone, distiller):
         model.fit(inputs, labels, batch_size=8, epochs=3, shuffle=False, verbose=0)
-    assert distiller.student is taught
+    assert distiller.student is distilled
     for one, other, initial in zip(
-        alone.get_weights(), taught.get_weights(), classifier(make).get_weights()
+        alone.get_weights(), distilled.get_weights(), classifier(make).get_weights()
     ):
         np.testing.assert_array_equal(other, one)
         assert np.abs(one - initial).max() > 0.05
@@ -465,7 +466,7 @@ def test_the_terms_of_a_classifier_are_those_of_numpy(examples, make, form, weig
             np.testing.assert_allclose(terms[name], value, rtol=1e-5)  # float32 sums of 20 terms
 
 
-def test_batches_of_tuples_and_of_columns_train_alike(examples):
+def test_batches_of_tuples_and_of_columns_train_equally(examples):
     inputs, labels, _ = examples
     weights = np.linspace(0, 2, NUM_EXAMPLES).astype(np.float32)
     named = {columns.INPUTS: inputs, columns.LABELS: labels, columns.SAMPLE_WEIGHT: weights}
@@ -482,7 +483,7 @@ def test_batches_of_tuples_and_of_columns_train_alike(examples):
 
 
 def test_without_labels_a_classifier_learns_from_its_teacher_alone(examples):
-    """The labels, there or not, change no bit."""
+    """With or without labels, the result is the same bit for bit."""
     inputs, labels, _ = examples
     learnt = []
     for data in ((inputs,), (inputs, labels), (inputs, labels[::-1])):
@@ -515,7 +516,7 @@ def two_inputs():
     return tf.keras.Model(inputs, tf.keras.layers.Dense(NUM_CLASSES, name="classes")(joined))
 
 
-def test_a_classifier_may_read_a_dict(examples):
+def test_a_classifier_can_read_a_dict(examples):
     inputs, labels, _ = examples
     model = two_inputs()
     both = {"left": inputs, "right": inputs[::-1].copy()}
@@ -537,12 +538,12 @@ def test_a_classifier_may_read_a_dict(examples):
         curve = distiller.fit(data, verbose=0).history
         for name, value in expected.items():
             np.testing.assert_allclose(curve[name], [value], rtol=1e-5)
-        # Predicted in batches of 20: what is said of an example does not depend on them.
+        # Predicted in batches of 20: an example's logits do not depend on them.
         np.testing.assert_allclose(distiller.predict(data, verbose=0), logits, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("make", [functional, nightly(Subclassed)])
-def test_predict_gives_what_the_classifier_says(examples, make):
+def test_predict_returns_the_classifiers_logits(examples, make):
     inputs, labels, _ = examples
     model = classifier(make)
     distiller = distiller_of(model)
@@ -551,8 +552,8 @@ def test_predict_gives_what_the_classifier_says(examples, make):
     logits = classifier_logits(model, inputs)
     batch = {columns.INPUTS: inputs, columns.LABELS: labels}
     for data in (inputs, tf.data.Dataset.from_tensor_slices(batch).batch(8)):
-        said = distiller.predict(data, batch_size=None if data is not inputs else 8, verbose=0)
-        np.testing.assert_allclose(said, logits, rtol=1e-4, atol=1e-5)  # float32 against float64
+        output = distiller.predict(data, batch_size=None if data is not inputs else 8, verbose=0)
+        np.testing.assert_allclose(output, logits, rtol=1e-4, atol=1e-5)  # float32 against float64
 
 
 def test_one_logit_goes_with_a_pointwise_loss_and_binary_cross_entropy(examples):
@@ -601,7 +602,7 @@ def one_number_each():
 @pytest.mark.parametrize(
     ("make", "words"), [(two_outputs, "Received: list"), (one_number_each, r"Received: \(20,\)")]
 )
-def test_a_model_that_gives_no_logits_is_refused(examples, make, words):
+def test_a_model_without_logits_is_refused(examples, make, words):
     distiller = distiller_of(make())
     distiller.compile(optimizer="adam", run_eagerly=True)
     with pytest.raises(ValueError, match="one tensor of logits.*" + words):
@@ -609,7 +610,7 @@ def test_a_model_that_gives_no_logits_is_refused(examples, make, words):
     assert int(distiller.optimizer.iterations) == 0
 
 
-def test_predict_of_a_history_student_gives_logits():
+def test_predict_of_a_history_student_returns_logits():
     windows = random_windows(num_items=9, max_history=4)
     student = RetrievalStudent.from_history(num_items=9, max_history=4, embedding_dim=4, seed=0)
     distiller = Distiller(student, lambda batch, ids: tf.zeros([1, 1]), SoftTargetKLDivergence())

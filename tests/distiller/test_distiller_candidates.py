@@ -1,4 +1,4 @@
-"""Which items a step's softmax is over: the same for student and teacher, and as TFRS has it."""
+"""The candidates of a step's softmax: equal for student and teacher, and as in TFRS."""
 
 import itertools
 import math
@@ -24,7 +24,7 @@ CLOSE = {"rtol": 2e-5, "atol": 2e-5}
 
 
 def student_of(candidates=None, seed=1):
-    """A student whose weights are as large as trained ones."""
+    """A student with weights as large as trained ones."""
     student = RetrievalStudent.from_history(
         num_items=NUM_ITEMS,
         max_history=MAX_HISTORY,
@@ -46,15 +46,15 @@ def untrained(candidates):
 
 
 class TableTeacher:
-    """Logits by the item just met."""
+    """Logits by the latest item."""
 
     def __init__(self):
         self.table = np.random.default_rng(3).normal(size=[NUM_ITEMS + 1] * 2, scale=2.0)
 
     def logits(self, batch, candidate_ids):
         row = batch[columns.LABELS] > 0
-        met = tf.boolean_mask(batch[columns.HISTORY], row)
-        rows = tf.gather(tf.constant(self.table, tf.float32), met)
+        interacted = tf.boolean_mask(batch[columns.HISTORY], row)
+        rows = tf.gather(tf.constant(self.table, tf.float32), interacted)
         return tf.gather(rows, candidate_ids, axis=1)
 
 
@@ -72,19 +72,19 @@ PROBABILITY = np.random.default_rng(5).dirichlet(np.ones(NUM_ITEMS + 1)).astype(
 
 
 def batch_of(source="catalogue", log_q=False, score_mask=False):
-    """Labels that repeat, items met twice, and whatever columns are asked for."""
+    """Labels that repeat, repeated interactions, and the requested columns."""
     random = np.random.default_rng(7)
     batch = {columns.HISTORY: HISTORY.astype(np.int32), columns.LABELS: LABELS.astype(np.int32)}
     if log_q or source == "sampled":
         batch[columns.CANDIDATE_SAMPLING_PROBABILITY] = PROBABILITY[LABELS]
     if source == "sampled":
         negatives = random.integers(1, NUM_ITEMS + 1, [len(HISTORY), NUM_NEGATIVES])
-        negatives[0] = 5, 3  # copies of labels, and an item that was met
+        negatives[0] = 5, 3  # copies of labels, and an item of the history
         batch[columns.NEGATIVES] = negatives.astype(np.int32)
         batch[columns.NEGATIVES_SAMPLING_PROBABILITY] = PROBABILITY[negatives]
     if score_mask:
         mask = random.random([*HISTORY.shape, NUM_CANDIDATES[source]]) < 0.7
-        # TFRS would mask the row's own label; ours never does, so it is left in for both.
+        # TFRS would mask the row's own label; this package never does, so it stays for both.
         own = ROW_LABELS - 1 if source == "catalogue" else np.arange(ROWS)
         mask[tuple(POSITIONS.T) + (own,)] = True
         batch[columns.SCORE_MASK] = mask
@@ -107,7 +107,7 @@ def names_of(combination):
 
 
 def every(combinations):
-    """Each of them, a fifth by default."""
+    """All combinations; a fifth of them by default."""
     cases = [(combination,) for combination in combinations]
     return pytest.mark.parametrize(
         ("combination",), one_in(5, cases), ids=map(names_of, combinations)
@@ -121,7 +121,7 @@ def settings_of(combination):
 
 
 def rows_and_candidates(student, batch):
-    """Query embeddings `[ROWS, dim]` and candidate ids, by walking over the batch."""
+    """Query embeddings `[ROWS, dim]` and candidate ids, by a loop over the batch."""
     so_far = np.zeros([ROWS, MAX_HISTORY], np.int32)
     for row, (example, position) in enumerate(POSITIONS):
         so_far[row, : position + 1] = HISTORY[example, : position + 1]
@@ -150,14 +150,14 @@ def expected_terms(student, teacher, batch):
     cross_entropies, divergences = [], []
     for row, (example, position) in enumerate(POSITIONS):
         own = ROW_LABELS[row] - 1 if settings.source == "catalogue" else row
-        met = HISTORY[example, : position + 1]
+        interacted = HISTORY[example, : position + 1]
         student_logits = embeddings @ queries[row].numpy().astype(np.float64) - correction
-        teacher_logits = teacher.table[met[-1]][ids] - correction
+        teacher_logits = teacher.table[interacted[-1]][ids] - correction
         others = [j for j in range(len(ids)) if j != own]
         if settings.source != "catalogue" and settings.remove_accidental_hits:
             others = [j for j in others if ids[j] != ids[own]]
         if settings.exclude_seen:
-            others = [j for j in others if ids[j] not in met]
+            others = [j for j in others if ids[j] not in interacted]
         if columns.SCORE_MASK in batch:
             allowed = batch[columns.SCORE_MASK].numpy()[example, position]
             others = [j for j in others if allowed[j]]
@@ -179,7 +179,7 @@ def test_student_and_teacher_get_the_same_candidates(combination):
     cross_entropy, divergence = expected_terms(student, teacher, batch)
     np.testing.assert_allclose(terms["student_loss"], cross_entropy, **CLOSE)
     np.testing.assert_allclose(terms["distillation_loss"], divergence, **CLOSE)
-    assert divergence > 0.05  # there is something to get wrong
+    assert divergence > 0.05  # otherwise the test checks nothing
 
 
 def gradients_of(loss, student, tape):
@@ -188,7 +188,7 @@ def gradients_of(loss, student, tape):
 
 
 @every(COMBINATIONS)
-def test_a_student_with_the_teachers_weights_has_nothing_to_learn(combination):
+def test_a_student_with_the_teachers_weights_has_no_gradient(combination):
     settings, batch = settings_of(combination)
     student = student_of(settings)
     teacher = TwoTower.from_config(student_of().get_config())
@@ -205,7 +205,7 @@ def test_a_student_with_the_teachers_weights_has_nothing_to_learn(combination):
         np.testing.assert_allclose(gradient, 0.0, atol=2e-6)
 
 
-def test_a_student_with_other_weights_than_the_teachers_has_something_to_learn():
+def test_a_student_with_other_weights_than_the_teachers_has_a_gradient():
     student, teacher = student_of(Candidates("batch")), student_of(seed=2)
     distiller = Distiller(student, teacher, SoftTargetKLDivergence(), student_loss_weight=0.0)
     with tf.GradientTape() as tape:
@@ -227,7 +227,7 @@ def test_a_student_with_the_teachers_weights_agrees_on_the_best_candidates(combi
     assert logs["agreement@3"] == 1.0
 
 
-# `tfrs.tasks.Retrieval` knows no history, so no seen items.
+# `tfrs.tasks.Retrieval` has no histories, so no seen items.
 OF_TFRS = [c for c in COMBINATIONS if c[0] != "catalogue" and not c[2]]
 
 
@@ -277,7 +277,7 @@ def test_a_score_mask_may_be_one_for_all_positions_of_an_example(source):
         assert abs(short[name] - none[name]) > 1e-3
 
 
-def test_a_mask_that_leaves_only_the_label_leaves_nothing_to_lose():
+def test_a_mask_that_leaves_only_the_label_has_loss_0():
     batch = batch_of("batch")
     batch[columns.SCORE_MASK] = tf.zeros([len(HISTORY), ROWS], tf.bool)
     distiller = Distiller(student_of(Candidates("batch")), TableTeacher(), SoftTargetKLDivergence())
@@ -286,10 +286,10 @@ def test_a_mask_that_leaves_only_the_label_leaves_nothing_to_lose():
     for term in terms.values():
         np.testing.assert_allclose(term, 0.0, atol=1e-7)
     for gradient in gradients_of(terms["total_loss"], distiller.student, tape):
-        np.testing.assert_allclose(gradient, 0.0, atol=1e-6)  # nor is it NaN
+        np.testing.assert_allclose(gradient, 0.0, atol=1e-6)  # and not NaN
 
 
-def test_a_catalogue_is_not_drawn_so_how_often_its_items_are_drawn_does_not_matter():
+def test_sampling_probabilities_do_not_matter_for_catalogue_candidates():
     distiller = Distiller(student_of(), TableTeacher(), SoftTargetKLDivergence())
     plain, corrected = (
         distiller.loss_terms(batch_of("catalogue", log_q=log_q), training=False)
@@ -300,12 +300,12 @@ def test_a_catalogue_is_not_drawn_so_how_often_its_items_are_drawn_does_not_matt
 
 
 def student_loss(settings, batch):
-    """What a student that gives every item the logit 0 loses."""
+    """The loss of a student that gives every item the logit 0."""
     distiller = Distiller(untrained(settings), TableTeacher(), SoftTargetKLDivergence())
     return distiller.loss_terms(batch, training=True)["student_loss"]
 
 
-def test_an_untrained_catalogue_student_loses_ln_num_items():
+def test_an_untrained_catalogue_student_has_loss_ln_num_items():
     # The log-sum-exp of 12 zeros: float32's own rounding of ln 12.
     np.testing.assert_allclose(student_loss(None, batch_of()), LN(NUM_ITEMS), rtol=2e-7)
 
@@ -344,28 +344,26 @@ def four_rows(labels=(3, 5, 3, 7), **given):
         ({"remove_accidental_hits": False}, LN(4)),
         # For both rows of label 3 the other's 3 is removed.
         ({}, (2 * LN(3) + 2 * LN(4)) / 4),
-        # Row 2 has met items 5 and 1: its label stays. Row 1 has met 5: without the other 3, 3 and
-        # 7 are left. Rows 3 and 4 have met 7, row 4's own label.
+        # Row 2 has items 5 and 1 in its history: its label stays. Row 1 has 5: without the other 3,
+        # 3 and 7 are left. Rows 3 and 4 have 7, row 4's own label.
         ({"exclude_seen": True}, (LN(2) + LN(4) + LN(2) + LN(4)) / 4),
         ({"num_hard_negatives": 2}, LN(3)),
         ({"num_hard_negatives": 1}, LN(2)),
-        # All there are.
+        # All candidates.
         ({"num_hard_negatives": 9}, (2 * LN(3) + 2 * LN(4)) / 4),
     ],
 )
-def test_an_untrained_in_batch_student_loses_ln_of_how_many_candidates_each_row_has(
-    settings, expected
-):
+def test_an_untrained_in_batch_student_has_loss_ln_of_the_candidates_per_row(settings, expected):
     loss = student_loss(Candidates("batch", **settings), four_rows())
     np.testing.assert_allclose(loss, expected, rtol=5e-7)
 
 
-def test_different_labels_are_as_many_candidates_as_rows():
+def test_distinct_labels_are_as_many_candidates_as_rows():
     loss = student_loss(Candidates("batch"), four_rows((3, 5, 8, 7)))
     np.testing.assert_allclose(loss, LN(4), rtol=5e-7)
 
 
-def test_one_label_alone_has_no_rival():
+def test_one_label_alone_has_no_other_candidate():
     assert student_loss(Candidates("batch"), four_rows((3, 3, 3, 3))) == 0.0
 
 
@@ -376,11 +374,11 @@ SAMPLED = {
 }
 
 
-def test_an_untrained_sampled_student_loses_by_hand():
-    # Logit of a candidate drawn with probability q: -ln q. So a row of label l loses
-    # ln(sum of its candidates' 1/q) + ln q_l. All there are: 3, 5, 3, 7, 9, 10, 5, 9, 3, 11 with
-    # 1/q of 10, 5, 10, 20, 2, 4, 5, 2, 10, 100 = 168. Label 3 loses its two copies: 148.
-    # Label 5 loses one: 163. Label 7 has none.
+def test_an_untrained_sampled_student_has_the_loss_by_hand():
+    # Logit of a candidate drawn with probability q: -ln q. So a row of label l has the loss
+    # ln(sum of its candidates' 1/q) + ln q_l. All candidates: 3, 5, 3, 7, 9, 10, 5, 9, 3, 11 with
+    # 1/q of 10, 5, 10, 20, 2, 4, 5, 2, 10, 100 = 168. Label 3 excludes its two copies: 148.
+    # Label 5 excludes one: 163. Label 7 none.
     expected = (2 * LN(148 * 0.1) + LN(163 * 0.2) + LN(168 * 0.05)) / 4
     loss = student_loss(Candidates("sampled"), four_rows(**SAMPLED))
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
@@ -390,7 +388,7 @@ def test_an_untrained_sampled_student_loses_by_hand():
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
 
 
-def test_an_untrained_in_batch_student_loses_by_hand_under_log_q():
+def test_an_untrained_in_batch_student_has_the_loss_by_hand_with_log_q():
     name = columns.CANDIDATE_SAMPLING_PROBABILITY
     # Labels 3, 5, 3, 7 with 1/q of 10, 5, 10, 20.
     expected = (2 * LN(35 * 0.1) + LN(45 * 0.2) + LN(45 * 0.05)) / 4
@@ -399,12 +397,12 @@ def test_an_untrained_in_batch_student_loses_by_hand_under_log_q():
 
 
 def test_teachers_soft_targets_are_over_the_hard_negatives_by_hand():
-    """The student chooses the rivals, the teacher is asked about those alone."""
+    """The student chooses the negatives, the teacher scores only those."""
     student = untrained(Candidates("catalogue", num_hard_negatives=1))
     student.candidate_tower.biases.assign([0.0, 0.0, 2.0, 4.0, *[-50.0] * 9])
-    said = np.zeros([1, NUM_ITEMS], np.float32)
-    said[0, :3] = LN(3), 77.0, 0.0  # of item 2 the teacher thinks more than of any, in vain
-    teacher = lambda batch, ids: tf.gather(tf.constant(said), ids - 1, axis=1)  # noqa: E731
+    output = np.zeros([1, NUM_ITEMS], np.float32)
+    output[0, :3] = LN(3), 77.0, 0.0  # the teacher's highest logit, of item 2, is not used
+    teacher = lambda batch, ids: tf.gather(tf.constant(output), ids - 1, axis=1)  # noqa: E731
     distiller = Distiller(student, teacher, SoftTargetKLDivergence())
     batch = {
         columns.HISTORY: tf.constant([[0, 0, 0, 5]]),
@@ -418,7 +416,7 @@ def test_teachers_soft_targets_are_over_the_hard_negatives_by_hand():
     np.testing.assert_allclose(terms["distillation_loss"], divergence, rtol=1e-6)
 
 
-def test_the_steps_of_fit_use_the_candidates_too():
+def test_fit_uses_the_candidates_too():
     """One step of gradient descent on the biases of an untrained student, in closed form."""
     student = untrained(Candidates("sampled"))
     distiller = Distiller(
@@ -447,7 +445,7 @@ def test_the_steps_of_fit_use_the_candidates_too():
         (columns.CANDIDATE_SAMPLING_PROBABILITY, r"\['candidate_sampling_probability'\]"),
     ],
 )
-def test_a_missing_column_of_sampled_candidates_is_named_before_any_training(absent, words):
+def test_a_missing_column_of_sampled_candidates_is_named_before_training(absent, words):
     batch = batch_of("sampled")
     del batch[absent]
     student = student_of(Candidates("sampled"))

@@ -1,4 +1,4 @@
-"""Every mistake is told in words, at construction or at the first batch, before weights move."""
+"""Every error is raised with a clear message, at construction or at the first batch."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ NUM_EXAMPLES, WIDTH, NUM_CLASSES = 12, 3, 5
 GENERATOR = np.random.default_rng(0)
 INPUTS = GENERATOR.normal(size=(NUM_EXAMPLES, WIDTH)).astype(np.float32)
 LABELS = GENERATOR.integers(0, NUM_CLASSES, NUM_EXAMPLES)
-SAID = GENERATOR.normal(size=(NUM_EXAMPLES, NUM_CLASSES)).astype(np.float32)
+OUTPUTS = GENERATOR.normal(size=(NUM_EXAMPLES, NUM_CLASSES)).astype(np.float32)
 NAN, INF = float("nan"), float("inf")
 
 
@@ -42,8 +42,8 @@ def hint():
     return HiddenRepresentationDistillation("inner", "deep", name="hint")
 
 
-class Said:
-    """A teacher that reads what it says, and hides, from the batch."""
+class FixedTeacher:
+    """A teacher whose outputs are columns of the batch."""
 
     def logits(self, batch, candidate_ids):
         return batch["said"]
@@ -52,13 +52,13 @@ class Said:
         return {"deep": batch["said"]}
 
 
-def batches_of(said=SAID, size=NUM_EXAMPLES, **more):
-    data = {columns.INPUTS: INPUTS, columns.LABELS: LABELS, "said": said, **more}
+def batches_of(output=OUTPUTS, size=NUM_EXAMPLES, **more):
+    data = {columns.INPUTS: INPUTS, columns.LABELS: LABELS, "said": output, **more}
     return tf.data.Dataset.from_tensor_slices(data).batch(size)
 
 
 def assert_refused(distiller, batches, words, *, eagerly=False, error=ValueError, steps=0):
-    """`fit` says these words, and nothing was trained beyond `steps` steps."""
+    """`fit` raises this message, and no weight moved after `steps` steps."""
     distiller.compile(optimizer=tf.keras.optimizers.Adam(0.1), run_eagerly=eagerly)
     before = [weight.numpy().copy() for weight in distiller.student.trainable_variables]
     with pytest.raises(error, match=words):
@@ -72,7 +72,7 @@ def assert_refused(distiller, batches, words, *, eagerly=False, error=ValueError
 def distiller_of(student=None, teacher=None, losses=None, *more, **changed):
     return Distiller(
         classifier() if student is None else student,
-        Said() if teacher is None else teacher,
+        FixedTeacher() if teacher is None else teacher,
         SoftTargetKLDivergence() if losses is None else losses,
         *more,
         **changed,
@@ -83,7 +83,7 @@ EAGERLY = pytest.mark.parametrize("eagerly", [False, True])
 
 
 def eagerly_and_once_in_a_graph(name, values):
-    """Each value eagerly and in a graph, of which all but the first are left out by default."""
+    """Each value eagerly and in a graph; by default only the first in a graph."""
     in_a_graph = [(False, values[0]), *(nightly(False, value) for value in values[1:])]
     eagerly = [(True, value) for value in values]
     return pytest.mark.parametrize(("eagerly", name), in_a_graph + eagerly)
@@ -96,7 +96,7 @@ EVERY_LOSS = eagerly_and_once_in_a_graph("loss", [SoftTargetKLDivergence, hint])
 
 
 def model_of_keras_3():
-    """What an object looks like whose class comes from Keras 3."""
+    """An object that looks like one of a Keras 3 class."""
 
     class Functional:
         def __call__(self, inputs):
@@ -107,7 +107,7 @@ def model_of_keras_3():
 
 
 def subclass_of_keras_3():
-    """The same, subclassed by its user in a module of their own."""
+    """The same, as a subclass in a user module."""
     return type("Mine", (type(model_of_keras_3()),), {})()
 
 
@@ -120,7 +120,7 @@ def test_a_keras_3_model_is_recognised(make, place):
 
 
 @pytest.mark.parametrize("student", ["small", tf.keras.layers.Dense(2), tf.keras.Model, object()])
-def test_a_student_that_is_no_keras_model_is_refused(student):
+def test_a_student_that_is_not_a_keras_model_is_refused(student):
     with pytest.raises(TypeError, match="`student` must be a Keras 2 model") as caught:
         distiller_of(student)
     assert "Keras 3" not in str(caught.value)
@@ -136,7 +136,7 @@ def test_a_tfrs_model_must_be_adopted_first():
 
 
 @pytest.mark.parametrize("teacher", ["large", 3, object(), [classifier]])
-def test_a_teacher_that_cannot_answer_is_refused(teacher):
+def test_a_teacher_without_logits_is_refused(teacher):
     with pytest.raises(TypeError, match=r"`teacher` must have a method `logits\(batch, candidate"):
         distiller_of(teacher=teacher)
     distiller = distiller_of()
@@ -165,13 +165,13 @@ def without_weights():
 
 
 @pytest.mark.parametrize("make", [frozen, frozen_layer_by_layer, without_weights])
-def test_a_built_student_with_nothing_to_train_is_refused(make):
+def test_a_built_student_without_trainable_weights_is_refused(make):
     with pytest.raises(ValueError, match="`student` has no trainable weights"):
         distiller_of(make())
 
 
 @EAGERLY
-def test_an_unbuilt_student_with_nothing_to_train_is_refused_at_the_first_batch(eagerly):
+def test_an_unbuilt_student_without_trainable_weights_is_refused_at_the_first_batch(eagerly):
     model = tf.keras.Sequential([tf.keras.layers.Dense(NUM_CLASSES)])
     model.trainable = False
     distiller = distiller_of(model)
@@ -214,20 +214,20 @@ def test_a_student_loss_weight_out_of_range_is_refused(weight):
 @pytest.mark.parametrize(
     "loss", ["mse", tf.keras.losses.mse, tf.keras.losses.MeanSquaredError, tf.keras.layers.Dense(2)]
 )
-def test_what_is_no_loss_is_refused(loss):
+def test_an_object_that_is_not_a_loss_is_refused(loss):
     with pytest.raises(TypeError, match="must be `tf.keras.losses.Loss` objects"):
         distiller_of(losses=[SoftTargetKLDivergence(), loss])
 
 
 @pytest.mark.parametrize("name", ["KLDivergence", "BinaryCrossentropy", "CategoricalCrossentropy"])
 def test_a_loss_of_probabilities_is_refused(name):
-    """Keras' tutorial of distillation has a KL divergence of softmax outputs; these are logits."""
+    """Keras' distillation tutorial has a KL divergence of softmax outputs; these are logits."""
     with pytest.raises(TypeError, match=f"{name}. compares.*logits. Use `td.losses.SoftTargetKL"):
         distiller_of(losses=getattr(tf.keras.losses, name)())
     distiller_of(losses=tf.keras.losses.MeanSquaredError())
 
 
-def test_no_loss_at_all_is_refused():
+def test_no_loss_is_refused():
     with pytest.raises(ValueError, match="at least one loss"):
         distiller_of(losses=[])
 
@@ -240,7 +240,7 @@ def test_no_loss_at_all_is_refused():
         lambda name: HiddenRepresentationDistillation("inner", "deep", name=name),
     ],
 )
-def test_names_of_terms_are_taken(name, make):
+def test_reserved_names_of_terms_are_refused(name, make):
     with pytest.raises(ValueError, match=rf"unique names.*These names occur twice: \['{name}'\]"):
         distiller_of(losses=make(name=name))
 
@@ -256,10 +256,10 @@ def test_two_losses_of_one_name_are_refused():
 @EAGERLY
 @pytest.mark.parametrize("width", [NUM_CLASSES - 1, NUM_CLASSES + 1, 1])
 def test_logits_of_another_width_are_refused(eagerly, width):
-    said = GENERATOR.normal(size=(NUM_EXAMPLES, width)).astype(np.float32)
+    output = GENERATOR.normal(size=(NUM_EXAMPLES, width)).astype(np.float32)
     words = f"Teacher and student logits .*over the same .* {width}.*student.* {NUM_CLASSES}"
     for loss in (SoftTargetKLDivergence(), tf.keras.losses.MeanSquaredError(name="scores")):
-        assert_refused(distiller_of(losses=loss), batches_of(said), words, eagerly=eagerly)
+        assert_refused(distiller_of(losses=loss), batches_of(output), words, eagerly=eagerly)
 
 
 class Movielens(tfrs.Model):
@@ -292,7 +292,7 @@ def one_more_axis(logits):
 @eagerly_and_once_in_a_graph(
     "spoil", [columns_too_few, one_column, one_row, rows_too_many, one_more_axis]
 )
-def test_logits_whose_shape_is_known_only_while_running_are_held_to_it(eagerly, spoil):
+def test_logits_of_a_dynamic_shape_are_checked_at_run_time(eagerly, spoil):
     """In-batch candidates are as many as the batch has rows; one column or row would broadcast."""
     model = Movielens()
     student = RetrievalStudent.from_tfrs(
@@ -319,7 +319,7 @@ def test_logits_whose_shape_is_known_only_while_running_are_held_to_it(eagerly, 
 def test_a_softmax_over_one_logit_is_refused(eagerly):
     distiller = distiller_of(classifier(units=1))
     words = "SoftTargetKLDivergence needs at least 2 candidates"
-    assert_refused(distiller, batches_of(SAID[:, :1]), words, eagerly=eagerly)
+    assert_refused(distiller, batches_of(OUTPUTS[:, :1]), words, eagerly=eagerly)
 
 
 # At the first batch: values of the teacher
@@ -331,12 +331,12 @@ def softmax(logits):
 
 
 @EAGERLY
-def test_probabilities_handed_over_as_logits_are_recognised(eagerly):
+def test_probabilities_in_place_of_logits_are_detected(eagerly):
     words = "logits are probabilities: none is negative and every row sums to 1. Return logits"
-    assert_refused(distiller_of(), batches_of(softmax(SAID)), words, eagerly=eagerly)
+    assert_refused(distiller_of(), batches_of(softmax(OUTPUTS)), words, eagerly=eagerly)
 
 
-def test_probabilities_of_a_catalogue_are_recognised(windows):
+def test_probabilities_of_a_catalogue_are_detected(windows):
     student = retrieval_student()
 
     def teacher(batch, candidate_ids):
@@ -346,16 +346,16 @@ def test_probabilities_of_a_catalogue_are_recognised(windows):
 
 
 ALMOST = {
-    "log-probabilities": np.log(softmax(SAID)),
-    "logits above 0": np.abs(SAID),
-    "one row of logits, all above 0": np.concatenate([np.abs(SAID[:1]), softmax(SAID[1:])]),
-    "rows that sum to 1 with a negative": SAID - SAID.mean(axis=1, keepdims=True) + 0.2,
-    "all zero": np.zeros_like(SAID),
+    "log-probabilities": np.log(softmax(OUTPUTS)),
+    "logits above 0": np.abs(OUTPUTS),
+    "one row of logits, all above 0": np.concatenate([np.abs(OUTPUTS[:1]), softmax(OUTPUTS[1:])]),
+    "rows that sum to 1 with a negative": OUTPUTS - OUTPUTS.mean(axis=1, keepdims=True) + 0.2,
+    "all zero": np.zeros_like(OUTPUTS),
 }
 
 
 @pytest.mark.parametrize("kind", ALMOST)
-def test_logits_that_only_look_a_little_like_probabilities_are_accepted(kind):
+def test_logits_that_resemble_probabilities_are_accepted(kind):
     distiller = distiller_of()
     distiller.compile(optimizer="adam", run_eagerly=True)
     distiller.fit(batches_of(ALMOST[kind].astype(np.float32)), verbose=0)
@@ -371,38 +371,38 @@ IDS = np.arange(100, 100 + NUM_EXAMPLES)
 )
 @pytest.mark.parametrize("loss", [SoftTargetKLDivergence, hint])
 def test_a_value_that_is_not_finite_names_its_example(eagerly, value, loss):
-    said = SAID.copy()
-    said[7, 2] = value
+    output = OUTPUTS.copy()
+    output[7, 2] = value
     for more, example in (({columns.EXAMPLE_ID: IDS}, 107), ({}, 7)):
         distiller = distiller_of(losses=loss())
         words = f"^The teacher returns NaN or infinite values for example {example}$"
-        assert_refused(distiller, batches_of(said, **more), words, eagerly=eagerly)
+        assert_refused(distiller, batches_of(output, **more), words, eagerly=eagerly)
 
 
 @EAGERLY
 def test_of_several_bad_examples_the_first_is_named(eagerly):
-    """Also where every single one is bad, which no check takes for probabilities."""
-    said = np.full_like(SAID, NAN)
+    """Also if every one is bad, which no check takes for probabilities."""
+    output = np.full_like(OUTPUTS, NAN)
     words = "^The teacher returns NaN or infinite values for example 100$"
-    batches = batches_of(said, **{columns.EXAMPLE_ID: IDS})
+    batches = batches_of(output, **{columns.EXAMPLE_ID: IDS})
     assert_refused(distiller_of(), batches, words, eagerly=eagerly)
 
 
 @EVERY_LOSS
 def test_at_a_later_batch_as_well(eagerly, loss):
     """One step is taken, the second is not."""
-    said = SAID.copy()
-    said[9, 0] = NAN
+    output = OUTPUTS.copy()
+    output[9, 0] = NAN
     for more in ({columns.EXAMPLE_ID: IDS}, {}):
         distiller = distiller_of(losses=loss())
         words = "^The total_loss became nan in batch 2 of the epoch, after 1 steps, and the weights"
-        batches = batches_of(said, size=6, **more)
+        batches = batches_of(output, size=6, **more)
         assert_refused(distiller, batches, words, eagerly=eagerly, steps=1)
 
 
 @pytest.mark.parametrize("eagerly", [nightly(False), True])
 def test_an_example_of_several_rows_is_named_by_its_id(eagerly, windows):
-    """Rows are positions; the fault is at the last one of the third example."""
+    """Rows are positions; the error is at the last one of the third example."""
     labelled = (windows.labels > 0).sum(axis=1)
     bad = int(labelled[:3].sum()) - 1
 
@@ -427,21 +427,21 @@ def test_an_example_of_several_rows_is_named_by_its_id(eagerly, windows):
     assert_refused(distiller, batches, words.format(2), eagerly=eagerly)
 
 
-def test_evaluate_and_train_on_batch_say_it_as_well():
-    said = SAID.copy()
-    said[7, 2] = NAN
+def test_evaluate_and_train_on_batch_raise_it_as_well():
+    output = OUTPUTS.copy()
+    output[7, 2] = NAN
     distiller = distiller_of()
     distiller.compile(optimizer="adam")
     words = "^The teacher returns NaN or infinite values for example 7$"
     with pytest.raises(ValueError, match=words):
-        distiller.evaluate(batches_of(said), verbose=0)
+        distiller.evaluate(batches_of(output), verbose=0)
     with pytest.raises(ValueError, match=words):
-        distiller.train_on_batch(next(iter(batches_of(said))))
+        distiller.train_on_batch(next(iter(batches_of(output))))
     assert int(distiller.optimizer.iterations) == 0
 
 
 @EVERY_LOSS
-def test_a_student_that_has_diverged_is_told_from_a_bad_teacher(eagerly, loss):
+def test_a_diverged_student_is_distinguished_from_a_bad_teacher(eagerly, loss):
     distiller = distiller_of(losses=loss())
     layer = distiller.student.get_layer("inner")
     layer.set_weights([np.zeros([WIDTH, 4]), np.full([4], INF)])
@@ -454,7 +454,7 @@ def test_a_student_that_has_diverged_is_told_from_a_bad_teacher(eagerly, loss):
 
 
 def test_other_errors_of_a_step_keep_their_type():
-    """Only what the step itself checks is put in plain words."""
+    """Only errors of the step's own checks are reworded."""
 
     def teacher(batch, candidate_ids):
         with tf.control_dependencies([tf.debugging.Assert(False, ["out of coffee"])]):
@@ -466,10 +466,10 @@ def test_other_errors_of_a_step_keep_their_type():
 
 
 @EAGERLY
-def test_a_distiller_without_a_teacher_asks_for_one(eagerly):
+def test_a_distiller_without_a_teacher_is_refused(eagerly):
     distiller = Distiller(classifier(), None, SoftTargetKLDivergence())
     assert_refused(distiller, batches_of(), "no teacher is given.*set_teacher", eagerly=eagerly)
-    distiller.set_teacher(Said())
+    distiller.set_teacher(FixedTeacher())
     distiller.compile(optimizer="adam")
     distiller.fit(batches_of(), verbose=0)
 
@@ -489,21 +489,21 @@ def test_after_a_refused_batch_a_corrected_one_trains():
 LEAST = np.finfo(np.float32).min
 
 
-def test_a_teacher_may_mask_with_the_least_number_there_is():
-    """At temperature 0.5 it overflows; what is masked has a soft target of 0."""
-    said = np.float32([[LEAST, 0.0, 0.0]])
+def test_a_teacher_may_mask_with_the_lowest_float32():
+    """At temperature 0.5 it overflows; masked candidates have a soft target of 0."""
+    output = np.float32([[LEAST, 0.0, 0.0]])
     student = tf.keras.Sequential([tf.keras.Input([1]), tf.keras.layers.Dense(3, use_bias=False)])
     student.set_weights([np.log(np.float32([[2.0, 1.0, 1.0]])) / 2])
     distiller = distiller_of(student, losses=SoftTargetKLDivergence(0.5, name="kl"))
-    batch = {columns.INPUTS: np.ones([1, 1], np.float32), columns.LABELS: [1], "said": said}
+    batch = {columns.INPUTS: np.ones([1, 1], np.float32), columns.LABELS: [1], "said": output}
     terms = distiller.loss_terms({k: tf.constant(v) for k, v in batch.items()}, training=True)
     np.testing.assert_allclose(terms["kl"], 0.25 * np.log(2.0), rtol=1e-6)  # 1/2, 1/4, 1/4
 
 
 @pytest.mark.parametrize("value", [-LEAST, [LEAST] * NUM_CLASSES])
-def test_a_teacher_that_overflows_or_masks_everything_is_not_a_student_that_diverged(value):
-    said = SAID.copy()
-    said[7, :] = value
+def test_a_teacher_that_overflows_or_masks_everything_is_not_a_diverged_student(value):
+    output = OUTPUTS.copy()
+    output[7, :] = value
     distiller = distiller_of(losses=SoftTargetKLDivergence(0.5))
     words = "^The teacher returns NaN or infinite values for example 7$"
-    assert_refused(distiller, batches_of(said), words, eagerly=True)
+    assert_refused(distiller, batches_of(output), words, eagerly=True)

@@ -1,7 +1,7 @@
-"""Hidden representations inside a step: which layer, which rows, whose gradient.
+"""Hidden representations inside a step: layers, rows and gradients.
 
-Teachers are planted: what they hide is a table. What a student hides is computed by its own layers,
-called one by one, and compared in float64 NumPy.
+Teachers are planted: their hidden representations are tables. A student's are computed by its
+layers, called one by one, and compared in float64 NumPy.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ KNOWN = np.random.default_rng(1).normal(size=(NUM_ITEMS + 1, 3)).astype(np.float
 
 
 class PlantedTeacher:
-    """Hides one vector an item: at every position, at the labelled ones, or all in one list."""
+    """Has a hidden vector per item: at every position, at labelled ones, or all in one list."""
 
     def logits(self, batch, candidate_ids):
         raise AssertionError("nobody asked for logits")
@@ -52,7 +52,7 @@ def hidden_by_hand(student, history):
     tower = student.query_tower
     embeddings = tower.item_tower.embed(tf.constant(history))
     encoded = tower.encoder(embeddings, tf.constant(history > 0))
-    # The average before the feed-forward, as its definition says, with untrained weights.
+    # The average before the feed-forward, by its definition, with untrained weights.
     distance = np.arange(MAX_HISTORY)[:, None] - np.arange(MAX_HISTORY)[None, :]
     weights = np.where(distance >= 0, 1.0 / (1.0 + np.maximum(distance, 0)), 0.0)
     weights = weights[None] * (history > 0)[:, None, :]
@@ -91,8 +91,8 @@ DISTANCES = {"mean_squared_error": mean_squared_error, "cosine": cosine}
     ],
 )
 def test_rows_of_a_history_student_are_those_of_numpy(windows, student_layer, teacher_layer, loss):
-    """Only labelled positions count, weighted by their example; layers give `[batch, n, dim]`,
-    `[batch * n, dim]` or rows."""
+    """Only labelled positions are included, weighted by their example; layers return
+    `[batch, n, dim]`, `[batch * n, dim]` or rows."""
     student = student_of()
     layer = HiddenRepresentationDistillation(student_layer, teacher_layer, loss=loss, name="hint")
     distiller = Distiller(student, PlantedTeacher(), layer)
@@ -100,11 +100,11 @@ def test_rows_of_a_history_student_are_those_of_numpy(windows, student_layer, te
     batch = next(iter(windows.batches(len(windows)))) | {columns.SAMPLE_WEIGHT: weights}
     terms = distiller.loss_terms(batch, training=True)
     kernel, bias = (np.float64(weight) for weight in layer.get_weights())
-    said = hidden_by_hand(student, windows.history)[student_layer.split("/")[-1]]
+    output = hidden_by_hand(student, windows.history)[student_layer.split("/")[-1]]
     labelled = windows.labels > 0
     assert 0 < labelled.sum() < labelled.size
-    taught = np.float64(KNOWN)[windows.history]
-    distances = DISTANCES[loss](said[labelled] @ kernel + bias, taught[labelled])
+    hints = np.float64(KNOWN)[windows.history]
+    distances = DISTANCES[loss](output[labelled] @ kernel + bias, hints[labelled])
     expected = np.average(distances, weights=np.repeat(weights, labelled.sum(axis=1)))
     np.testing.assert_allclose(terms["hint"], expected, rtol=1e-5)  # float32
     np.testing.assert_allclose(terms["distillation_loss"], expected, rtol=1e-5)
@@ -120,7 +120,7 @@ class Inner(tf.keras.layers.Layer):
 
 
 class Subclassed(tf.keras.Model):
-    """Two layers of layers, each with a layer of the same name."""
+    """Two nested layers, each with a layer of the same name."""
 
     def __init__(self):
         super().__init__()
@@ -204,17 +204,15 @@ def test_layers_inside_nested_models_are_found_by_name_and_path(examples, make, 
         (("hidden", "wide"), r"student has several .* 'hidden'. .*'first/hidden', 'second/hidden'"),
         (
             ("third", "wide"),
-            r"student has no .* 'third'. It gives: \['classes', 'first', 'first/hi",
+            r"student has no .* 'third'. It has: \['classes', 'first', 'first/hi",
         ),
         (
             ("second", "narrow"),
-            r"teacher has no .* 'narrow'. It gives: \['classes', 'deep', .*wide",
+            r"teacher has no .* 'narrow'. It has: \['classes', 'deep', .*wide",
         ),
     ],
 )
-def test_a_representation_that_is_not_there_is_refused_before_training(
-    examples, make, eagerly, names, words
-):
+def test_a_missing_representation_is_refused_before_training(examples, make, eagerly, names, words):
     model = classifier(make)
     before = model.get_weights()
     distiller = Distiller(
@@ -230,7 +228,7 @@ def test_a_representation_that_is_not_there_is_refused_before_training(
         np.testing.assert_array_equal(weight, old)
 
 
-def test_a_distiller_that_was_called_before_its_projector_is_made_can_be_fitted(windows):
+def test_a_distiller_can_be_fitted_if_called_before_its_projector_exists(windows):
     student = student_of()
     layer = HiddenRepresentationDistillation("query_embeddings", "by_row")
     distiller = Distiller(student, PlantedTeacher(), layer)
@@ -242,7 +240,7 @@ def test_a_distiller_that_was_called_before_its_projector_is_made_can_be_fitted(
     assert int(distiller.optimizer.iterations) > 0
 
 
-def test_a_teacher_that_hides_nothing_is_refused_before_training(windows):
+def test_a_teacher_without_hidden_representations_is_refused_before_training(windows):
     layer = HiddenRepresentationDistillation("query_embeddings", "wide")
     student = student_of()
     before = student.get_weights()
@@ -257,10 +255,8 @@ def test_a_teacher_that_hides_nothing_is_refused_before_training(windows):
 
 
 @pytest.mark.parametrize("eagerly", [False, True])
-def test_a_layer_that_read_something_else_than_histories_is_refused_before_training(
-    windows, eagerly
-):
-    """The item tower runs over padding and the catalogue, which are no rows of the loss."""
+def test_a_layer_with_other_inputs_than_histories_is_refused_before_training(windows, eagerly):
+    """The item tower runs over padding and the catalogue, which are not rows of the loss."""
     student = student_of()
     before = student.get_weights()
     layer = HiddenRepresentationDistillation("item_tower", "by_row")
@@ -268,7 +264,7 @@ def test_a_layer_that_read_something_else_than_histories_is_refused_before_train
     distiller.compile(optimizer=tf.keras.optimizers.Adam(0.1), run_eagerly=eagerly)
     labelled = int((windows.labels[:3] > 0).sum())
     assert labelled != NUM_ITEMS + 1
-    words = f"read something else, such as items.*{NUM_ITEMS + 1} rows where {labelled} of"
+    words = f"has other rows, such as items.*{NUM_ITEMS + 1} rows where {labelled} of"
     with pytest.raises(ValueError, match=words):
         distiller.fit(windows.batches(3), verbose=0)
     assert int(distiller.optimizer.iterations) == 0
@@ -277,7 +273,7 @@ def test_a_layer_that_read_something_else_than_histories_is_refused_before_train
 
 
 class Counting(tf.keras.layers.Layer):
-    """Counts how often it runs."""
+    """Counts its calls."""
 
     runs = 0
 
@@ -286,7 +282,7 @@ class Counting(tf.keras.layers.Layer):
         return inputs
 
 
-def test_a_classifier_runs_once_a_step_also_with_hidden_losses(examples):
+def test_a_classifier_runs_once_per_step_also_with_hidden_losses(examples):
     counting = Counting(name="counting")
     inputs = tf.keras.Input([WIDTH])
     classes = tf.keras.layers.Dense(NUM_CLASSES, name="classes")(counting(inputs))
@@ -300,12 +296,12 @@ def test_a_classifier_runs_once_a_step_also_with_hidden_losses(examples):
     distiller = Distiller(model, teacher_of_classes(), losses)
     distiller.compile(optimizer="adam", run_eagerly=True)
     distiller.fit(*examples, batch_size=4, epochs=2, verbose=0)
-    assert counting.runs == 1 + 6  # a look at the first batch, and steps
+    assert counting.runs == 1 + 6  # the check of the first batch, and steps
     distiller.evaluate(*examples, batch_size=4, verbose=0)
     assert counting.runs == 7 + 1 + 3
 
 
-def test_a_retrieval_student_runs_once_a_step_also_with_hidden_losses(windows):
+def test_a_retrieval_student_runs_once_per_step_also_with_hidden_losses(windows):
     student = student_of()
     runs = {"query_tower": 0, "candidate_tower": 0}
     for name in runs:
@@ -322,7 +318,7 @@ def test_a_retrieval_student_runs_once_a_step_also_with_hidden_losses(windows):
     ]
     distiller = Distiller(student, PlantedTeacher(), losses)
     distiller.compile(optimizer="adam", run_eagerly=True)
-    distiller.train_on_batch(next(iter(windows.batches(4))))  # looks at the batch first
+    distiller.train_on_batch(next(iter(windows.batches(4))))  # checks the batch first
     runs |= {"query_tower": 0, "candidate_tower": 0}
     distiller.train_on_batch(next(iter(windows.batches(4))))
     assert runs == {"query_tower": 1, "candidate_tower": 1}
@@ -333,7 +329,7 @@ def attributes(model):
 
 
 @pytest.mark.parametrize("make", MODELS)
-def test_student_and_teacher_are_as_before_after_recording(examples, make):
+def test_student_and_teacher_are_unchanged_after_recording(examples, make):
     model, teacher = classifier(make), teacher_of_classes()
     before = attributes(model), attributes(teacher)
     weights = teacher.get_weights()
@@ -346,7 +342,7 @@ def test_student_and_teacher_are_as_before_after_recording(examples, make):
         np.testing.assert_array_equal(weight, old)
 
 
-def test_one_step_moves_student_and_projector_as_calculus_says(examples):
+def test_one_step_moves_student_and_projector_by_the_analytic_gradient(examples):
     """Plain gradient descent on `0.25 CE + 0.75 * 2 * mean((h K + b - t)**2)`, in float64."""
     inputs, labels = examples
     model, teacher = classifier(functional), teacher_of_classes()
@@ -410,7 +406,7 @@ def test_the_projector_belongs_to_the_distiller_and_not_to_the_student(examples,
     np.testing.assert_array_equal(alone(examples[0]), model(examples[0]))
 
 
-def test_no_gradient_reaches_what_the_teacher_hides(examples):
+def test_no_gradient_reaches_the_teachers_hidden_representations(examples):
     model, teacher = classifier(functional), teacher_of_classes()
     layer = HiddenRepresentationDistillation("second", "wide")
     distiller = Distiller(model, teacher, layer, student_loss_weight=0.0)
@@ -424,7 +420,7 @@ def test_no_gradient_reaches_what_the_teacher_hides(examples):
 
 
 @pytest.mark.nightly
-def test_a_live_two_tower_hides_what_its_layers_say(windows):
+def test_a_live_two_tower_returns_its_layers_outputs(windows):
     """Its query embeddings and its encoder's output, by position, in inference mode."""
     text = np.random.default_rng(0).normal(size=(NUM_ITEMS, 6)).astype(np.float32)
     teacher = td.teachers.BertTwoTower(
@@ -444,19 +440,19 @@ def test_a_live_two_tower_hides_what_its_layers_say(windows):
     distiller.compile(optimizer=tf.keras.optimizers.SGD(0.0))
     curve = distiller.fit(windows.batches(len(windows)), verbose=0).history
     labelled = windows.labels > 0
-    taught, learnt = (
+    hints, learnt = (
         np.float64(model.query_tower(tf.constant(windows.history)))[labelled]
         for model in (teacher, student)
     )
     # The embeddings' last entry is a constant 1 on both sides.
-    expected = mean_squared_error(learnt, taught).mean()
+    expected = mean_squared_error(learnt, hints).mean()
     np.testing.assert_allclose(curve["embeddings"], [expected], rtol=1e-5)
-    expected = mean_squared_error(learnt[:, :-1], taught[:, :-1]).mean()
+    expected = mean_squared_error(learnt[:, :-1], hints[:, :-1]).mean()
     np.testing.assert_allclose(curve["encoders"], [expected], rtol=1e-5)
     assert attributes(teacher) == before
 
 
-def test_a_cached_teacher_hides_nothing_and_says_so(windows, tmp_path):
+def test_a_cached_teacher_has_no_hidden_representations(windows, tmp_path):
     text = np.eye(NUM_ITEMS)
     teacher = td.teachers.BertTwoTower(text, max_history=MAX_HISTORY, embedding_dim=DIM, seed=0)
     cached = td.cache_teacher(teacher, windows, tmp_path, top_k=3)

@@ -1,4 +1,4 @@
-"""What `fit` and `evaluate` log, against NumPy: losses, the user's metrics, agreement@k."""
+"""The logs of `fit` and `evaluate`, against NumPy: losses, the user's metrics, agreement@k."""
 
 import numpy as np
 import pytest
@@ -32,13 +32,13 @@ def teacher_table():
 
 
 def table_teacher(batch, candidate_ids):
-    """Logits from a fixed table: row = the item just met."""
+    """Logits from a fixed table: row = the latest item."""
     last = tf.boolean_mask(batch["history"], batch["labels"] > 0)
     return tf.gather(tf.gather(teacher_table(), last), candidate_ids - 1, axis=1)
 
 
 def new_student(dropout=0.0, candidates=None):
-    """With embeddings large enough that no two items score alike."""
+    """With embeddings large enough that no two items have equal scores."""
     student = RetrievalStudent.from_history(
         num_items=NUM_ITEMS,
         max_history=MAX_HISTORY,
@@ -89,7 +89,7 @@ def best(logits, k):
 
 
 def agreement(teacher, student, k):
-    """Share of the teacher's k best among the student's, one number a row."""
+    """Share of the teacher's k best among the student's, one value per row."""
     return np.array([len(t & s) / len(t) for t, s in zip(best(teacher, k), best(student, k))])
 
 
@@ -140,7 +140,7 @@ class Snapshots(tf.keras.callbacks.Callback):
 
 
 def test_fit_logs_every_term_of_each_epoch_alone(windows, other_windows):
-    """One large step an epoch: training logs are from before it, validation's from after it."""
+    """One large step per epoch: training logs are from before it, validation's from after it."""
     student = new_student()
     distiller = new_distiller(student, student_loss_weight=0.25)
     distiller.compile(optimizer=tf.keras.optimizers.SGD(1.0), metrics=[top_2()])
@@ -162,13 +162,13 @@ def test_fit_logs_every_term_of_each_epoch_alone(windows, other_windows):
         for name, value in validation.items():
             logged = logs[f"val_{name}"][epoch]
             np.testing.assert_allclose(logged, value, **TOLERANCE, err_msg=name)
-    # Every number moves, so that an epoch's could not be mistaken for the mean of all.
+    # Every value changes, so that an epoch's differs from the mean of all.
     for name, values in logs.items():
         assert np.ptp(values) > 0.02, name
 
 
 def test_means_over_batches_are_means_over_rows(windows):
-    """Batches of 8, 8 and 6 windows with unequal numbers of labels; no learning in between."""
+    """Batches of 8, 8 and 6 windows with unequal numbers of labels; nothing is trained."""
     numbers = [np.count_nonzero(windows.labels[start : start + 8]) for start in (0, 8, 16)]
     assert len(set(numbers)) == 3
     distiller = new_distiller()
@@ -184,8 +184,8 @@ def test_means_over_batches_are_means_over_rows(windows):
 
 
 @pytest.mark.parametrize("shape", ["example", "position"])
-def test_sample_weights_weigh_every_logged_mean(windows, shape):
-    """Keras leaves `metrics` unweighted and weighs `weighted_metrics`; so do we."""
+def test_sample_weights_apply_to_every_logged_mean(windows, shape):
+    """As in Keras, `metrics` are unweighted and `weighted_metrics` weighted."""
     random = np.random.default_rng(5)
     size = [len(windows)] if shape == "example" else windows.labels.shape
     weights = random.choice([0.0, 0.5, 2.0], size=size).astype(np.float32)
@@ -206,7 +206,7 @@ def test_sample_weights_weigh_every_logged_mean(windows, shape):
     unweighted = expected_logs(logits, windows)
     expected |= {"weighted": expected["top_2"], "top_2": unweighted["top_2"]}
     for name in unweighted.keys() - {"top_2"}:
-        assert abs(expected[name] - unweighted[name]) > 1e-3, name  # the weights can be seen
+        assert abs(expected[name] - unweighted[name]) > 1e-3, name  # the weights have an effect
     evaluated = evaluate(distiller, batches)
     assert evaluated.keys() == expected.keys()
     for name, value in evaluated.items():
@@ -218,7 +218,7 @@ def test_sample_weights_weigh_every_logged_mean(windows, shape):
 
 
 def test_the_users_metric_over_hard_negatives_ranks_the_label_among_them(windows):
-    """Three hardest negatives: the label is among the 2 best of 4 where it is among all."""
+    """Three hardest negatives: the label is in the top 2 of 4 if it is in the top 2 of all."""
     student = new_student(candidates=Candidates(num_hard_negatives=3))
     distiller = new_distiller(student)
     distiller.compile(optimizer="sgd", metrics=[top_2()])
@@ -250,7 +250,7 @@ def test_every_loss_is_logged_by_its_name_unweighted(windows):
 
 @pytest.fixture(scope="module")
 def factorised(windows):
-    """A two-tower teacher whose items are far apart, so that rounding swaps none."""
+    """A two-tower teacher with separated items, so that rounding swaps none."""
     text = np.random.default_rng(0).normal(size=(NUM_ITEMS, 6)).astype(np.float32)
     teacher = td.teachers.BertTwoTower(text, max_history=MAX_HISTORY, embedding_dim=4, seed=0)
     teacher.candidate_tower.id_embeddings.assign(40 * teacher.candidate_tower.id_embeddings)
@@ -267,7 +267,7 @@ def test_agreement_is_the_share_of_the_teachers_best(windows, factorised, tmp_pa
         teacher = td.cache_teacher(factorised, windows, tmp_path, top_k=5, temperatures=(2.0,))
         data = teacher.join(windows, form=form)
     distiller = new_distiller(teacher=teacher, agreement_k=k)
-    distiller.compile(optimizer="sgd", run_eagerly=True)  # quicker than compiling it once
+    distiller.compile(optimizer="sgd", run_eagerly=True)  # faster than compiling it once
     each = agreement(rows(factorised, windows), rows(distiller.student, windows), k)
     assert 0.05 < each.mean() < 0.95
     logged = evaluate(distiller, data)[f"agreement@{k}"]
@@ -275,7 +275,7 @@ def test_agreement_is_the_share_of_the_teachers_best(windows, factorised, tmp_pa
 
 
 def test_agreement_with_a_shorter_top_k_list_is_over_that_list(windows, factorised, tmp_path):
-    """The cache holds 2 items a row, `agreement_k` asks for 3."""
+    """The cache has 2 items per row, `agreement_k` is 3."""
     teacher = td.cache_teacher(factorised, windows, tmp_path, top_k=2, temperatures=(2.0,))
     distiller = new_distiller(teacher=teacher)
     distiller.compile(optimizer="sgd", run_eagerly=True)
@@ -284,14 +284,14 @@ def test_agreement_with_a_shorter_top_k_list_is_over_that_list(windows, factoris
     np.testing.assert_allclose(logged, expected, rtol=1e-6)
 
 
-def test_agreement_over_more_items_than_there_are_is_1(windows):
+def test_agreement_over_more_items_than_exist_is_1(windows):
     distiller = new_distiller(agreement_k=50)
     distiller.compile(optimizer="sgd", run_eagerly=True)
     assert evaluate(distiller, windows)["agreement@50"] == 1.0
 
 
-def test_agreement_is_over_the_candidates_that_count(windows):
-    """Items of the history, the label apart, are in neither list."""
+def test_agreement_excludes_masked_candidates(windows):
+    """Items of the history, except the label, are in neither list."""
     student = new_student(candidates=Candidates(exclude_seen=True))
     distiller = new_distiller(student)
     distiller.compile(optimizer="sgd", run_eagerly=True)
@@ -328,7 +328,7 @@ def test_agreement_with_a_plain_classifiers_teacher():
 
 
 def test_without_a_loss_of_logits_there_is_no_agreement(windows):
-    """The teacher may have no logits at all."""
+    """The teacher may have no logits."""
 
     class Hidden:
         def logits(self, batch, candidate_ids):
@@ -361,7 +361,7 @@ def test_evaluate_is_without_dropout_and_the_same_every_time(windows):
     assert len({*np.round([*losses, expected["student_loss"]], 3)}) == 3
 
 
-def test_evaluate_lists_what_metrics_names_says(windows):
+def test_evaluate_returns_the_values_of_metrics_names(windows):
     distiller = new_distiller()
     distiller.compile(optimizer="sgd", metrics=[top_2()])
     named = evaluate(distiller, windows)

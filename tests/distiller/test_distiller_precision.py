@@ -1,4 +1,4 @@
-"""One training, however it runs: in which precision, under XLA, eagerly, clipped, several steps."""
+"""Equal training in every mode: precision, XLA, eager, clipping, several steps per execution."""
 
 import functools
 
@@ -46,7 +46,7 @@ def float32_afterwards():
 
 
 def example_windows():
-    """Rows differ in number from batch to batch: 4 of the 16 windows are short."""
+    """The number of rows differs between batches: 4 of the 16 windows are short."""
     generator = np.random.default_rng(0)
     history = generator.integers(1, NUM_ITEMS + 1, size=(16, MAX_HISTORY)).astype(np.int32)
     labels = generator.integers(1, NUM_ITEMS + 1, size=(16, MAX_HISTORY)).astype(np.int32)
@@ -60,7 +60,7 @@ def batches(kind, batch_size=8, seed=None):
 
 
 class TableTeacher:
-    """Logits and a hidden representation from fixed tables: row = the item just met."""
+    """Logits and a hidden representation from fixed tables: row = the latest item."""
 
     def __init__(self):
         generator = np.random.default_rng(3)
@@ -77,11 +77,11 @@ class TableTeacher:
 
 
 def new_student(kind, dtype=None):
-    """Embeddings and biases of size 1, so that rounding shows and logits are far from equal.
+    """Embeddings and biases of size 1, so that rounding matters and logits are far from equal.
 
-    With this seed. Where two hard negatives are as near as rounding, another one may be chosen and
-    the losses are of something else; where a variable's gradient nearly cancels, what is left of it
-    is mostly rounding. Either is right, and cannot be compared.
+    With this seed. If two hard negatives differ only by rounding, another one may be chosen and
+    the losses differ; if a variable's gradient nearly cancels, the rest
+    is mostly rounding. Both are correct, and cannot be compared.
     """
     items = ItemTower(NUM_ITEMS, DIM, seed=1, dtype=dtype, name="item_tower")
     encoder = DecayedAverage(MAX_HISTORY, DIM, seed=1, dtype=dtype, name="decayed_average")
@@ -114,7 +114,7 @@ def weights_of(model):
 
 
 def run(model, kind, optimizer, *, epochs=2, **compile_options):
-    """Every batch's losses, and the weights' change: by the first batch, and by all."""
+    """Every batch's losses, and the change of weights: by the first batch, and by all."""
     model.compile(optimizer=optimizer, **compile_options)
     logs, changes, initial = [], [], None
     for batch in batches(kind).repeat(epochs):
@@ -128,7 +128,7 @@ def run(model, kind, optimizer, *, epochs=2, **compile_options):
 
 @functools.cache
 def eager_run(kind):
-    """What every other way of running is compared with: float32, eagerly, one step a call."""
+    """The reference for every other mode: float32, eager, one step per call."""
     return run(new_distiller(kind), kind, SGD(0.2), run_eagerly=True)
 
 
@@ -141,7 +141,7 @@ def assert_same_losses(logs, expected, rtol):
 
 
 def assert_same_changes(changes, expected, tolerance):
-    """Each weight moved as expected, give or take a share of the variable's largest change."""
+    """Each weight moved as expected, up to a share of the variable's largest change."""
     assert len(changes) == len(expected) > 5
     for one, other in zip(changes, expected):
         size = np.abs(other).max()
@@ -150,11 +150,11 @@ def assert_same_changes(changes, expected, tolerance):
 
 
 def assert_same_training(outcome, expected, rounding):
-    """The same losses and weight changes, within what numbers of reduced precision can tell.
+    """The same losses and weight changes, within the error of reduced precision.
 
-    A weight's gradient comes out of some ten numbers that were rounded one after the other, forward
-    and backward, each by at most `rounding`; their errors add up. A loss is the mean of many rows,
-    whose errors have both signs: a few roundings are left.
+    A weight's gradient is computed from some ten numbers that are rounded in sequence, forward
+    and backward, each by at most `rounding`; their errors add up. A loss is the mean of many
+    rows, whose errors have both signs: a few roundings remain.
     """
     assert_same_losses(outcome[0], expected[0], rtol=5 * rounding)
     assert_same_changes(outcome[1], expected[1], 10 * rounding)
@@ -203,7 +203,7 @@ def test_losses_logits_and_weights_stay_float32(policy):
 
 @pytest.mark.parametrize("encoder_class", [DecayedAverage, RecencyAttention])
 @pytest.mark.parametrize("policy", PRECISIONS)
-def test_a_towers_precision_is_that_of_every_layer_inside(encoder_class, policy):
+def test_a_towers_precision_applies_to_every_layer_inside(encoder_class, policy):
     queries = []
     for dtype in (None, policy):
         items = ItemTower(NUM_ITEMS, DIM, text_dim=3, text_dropout=0.5, seed=1, dtype=dtype)
@@ -230,7 +230,7 @@ def test_a_towers_precision_is_that_of_every_layer_inside(encoder_class, policy)
     )
 
 
-def test_a_student_of_mixed_precision_is_loaded_as_one(tmp_path):
+def test_a_student_of_mixed_precision_keeps_it_when_loaded(tmp_path):
     tf.keras.mixed_precision.set_global_policy("mixed_float16")
     student = new_student("catalogue")
     batch = next(iter(batches("catalogue")))
@@ -286,7 +286,7 @@ def test_a_teacher_with_the_students_weights_and_precision_gives_the_same_logits
 
 @pytest.mark.parametrize("limit", [{}, nightly({"clipvalue": 1e3})], ids=["unlimited", "clipped"])
 def test_loss_scaling_keeps_gradients_that_float16_cannot_hold(limit):
-    """Gradients of 1e-8 and less, at a learning rate of 2e7; float16's least number is 6e-8."""
+    """Gradients of 1e-8 and less, at a learning rate of 2e7; float16's smallest number is 6e-8."""
     weights = {"student_loss_weight": 0.0, "distillation_loss_weights": [1e-8, 1e-8]}
     outcomes = []
     for dtype, optimizer in (
@@ -302,7 +302,7 @@ def test_loss_scaling_keeps_gradients_that_float16_cannot_hold(limit):
     assert np.mean(lost) > 0.5  # without scaling most variables do not move at all
 
 
-def test_a_step_whose_gradients_overflow_is_left_out():
+def test_a_step_with_overflowing_gradients_is_skipped():
     distiller = new_distiller("batch", "mixed_float16")
     optimizer = LossScaleOptimizer(SGD(0.1), initial_scale=2.0**60)
     logs, first, last = run(distiller, "batch", optimizer, run_eagerly=True)
@@ -321,7 +321,7 @@ FLOAT32 = 2.0**-20  # sums of up to 16 terms in another order, whose roundings a
     [("catalogue", "float32"), nightly("batch", "mixed_float16"), nightly("sampled", "float32")],
 )
 def test_xla_trains_like_running_eagerly(kind, policy):
-    """Steps have different numbers of rows: Keras' optimizers get sparse gradients wrong then."""
+    """Steps have different numbers of rows: Keras' optimizers then get sparse gradients wrong."""
     expected = eager_run(kind)
     tf.keras.mixed_precision.set_global_policy(policy)
     outcome = run(new_distiller(kind), kind, SGD(0.2), jit_compile=True)
@@ -329,7 +329,7 @@ def test_xla_trains_like_running_eagerly(kind, policy):
 
 
 @pytest.mark.nightly
-def test_xla_trains_a_student_alone_like_running_eagerly():
+def test_xla_trains_a_student_without_teacher_like_running_eagerly():
     outcomes = []
     for options in ({"run_eagerly": True}, {"jit_compile": True}):
         student = new_student("batch")
@@ -371,7 +371,7 @@ def total_loss(model, batch):
 
 
 def clipped(gradients, setting):
-    """The limit of the setting, such that it matters, and the gradients clipped to it; float64."""
+    """A value of the setting that has an effect, and the gradients clipped to it; float64."""
     norms = [np.sqrt(np.sum(gradient**2)) for gradient in gradients]
     if setting == "clipnorm":
         limit = float(np.median(norms))
@@ -389,8 +389,8 @@ def clipped(gradients, setting):
     ("setting", "wrap"),
     one_in(4, [(s, w) for w in (lambda o: o, LossScaleOptimizer) for s in CLIPPING]),
 )
-def test_clipping_is_that_of_the_whole_gradient(new_model, setting, wrap):
-    """Also of an embedding table, whose rows are read many times a step."""
+def test_clipping_is_that_of_the_complete_gradient(new_model, setting, wrap):
+    """Also of an embedding table, whose rows are read many times per step."""
     model = new_model("sampled")
     batch = next(iter(batches("sampled")))
     with tf.GradientTape() as tape:
@@ -408,7 +408,7 @@ def test_clipping_is_that_of_the_whole_gradient(new_model, setting, wrap):
 
 
 @pytest.mark.parametrize("setting", ["clipnorm", *map(nightly, CLIPPING[1:])])
-def test_a_limit_that_no_gradient_reaches_changes_nothing(setting):
+def test_a_limit_above_all_gradients_changes_nothing(setting):
     optimizer = SGD(0.2, **{setting: 1e3})
     outcome = run(new_distiller("batch"), "batch", optimizer, run_eagerly=True)
     assert_same_training(outcome, eager_run("batch"), FLOAT32)
@@ -416,7 +416,7 @@ def test_a_limit_that_no_gradient_reaches_changes_nothing(setting):
 
 @pytest.mark.parametrize("kind", [nightly("batch"), nightly("sampled")])
 def test_student_loss_weight_1_trains_bit_for_bit_like_the_student_alone(kind):
-    """With dropout, shuffled windows and, where they are sampled, negatives that are drawn."""
+    """With dropout, shuffled windows and, for sampled candidates, drawn negatives."""
     students = [
         RetrievalStudent.from_history(
             num_items=NUM_ITEMS,
@@ -428,9 +428,9 @@ def test_student_loss_weight_1_trains_bit_for_bit_like_the_student_alone(kind):
         )
         for _ in range(3)
     ]
-    alone, taught, untrained = students
+    alone, distilled, untrained = students
     loss = SoftTargetKLDivergence()
-    distiller = Distiller(taught, TableTeacher(), loss, student_loss_weight=1.0)
+    distiller = Distiller(distilled, TableTeacher(), loss, student_loss_weight=1.0)
     for model in (alone, distiller):
         model.compile(optimizer=tf.keras.optimizers.Adam(0.01))
         model.fit(batches(kind, batch_size=4, seed=5), epochs=2, verbose=0)

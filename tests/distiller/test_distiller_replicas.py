@@ -1,7 +1,7 @@
 """Two replicas train as one does with the same global batch.
 
 TensorFlow splits the processor into two devices only before it starts, so all training happens in a
-process of its own: this file, run as a script. It prints what came out; the tests compare.
+separate process: this file, run as a script. It prints the results; the tests compare.
 """
 
 import json
@@ -29,7 +29,7 @@ LEARNING_RATE = 0.2
 
 
 def example_columns(num_windows=16):
-    """Every batch of 8 has short windows in front: its first half holds fewer rows."""
+    """Every batch of 8 has short windows in front: its first half has fewer rows."""
     generator = np.random.default_rng(0)
     shape = (num_windows, MAX_HISTORY)
     history = generator.integers(1, NUM_ITEMS + 1, size=shape).astype(np.int32)
@@ -47,7 +47,7 @@ def example_columns(num_windows=16):
 
 
 def with_weights(examples):
-    """All weights of the first batch's first half are 0: one replica has nothing to learn."""
+    """All weights of the first batch's first half are 0: one replica has no loss."""
     num_windows = len(examples[columns.HISTORY])
     weights = np.random.default_rng(4).uniform(0.1, 3.0, num_windows)
     weights[: BATCH_SIZE // 2] = 0.0
@@ -63,7 +63,7 @@ def batches_of(examples):
 
 
 class TableTeacher:
-    """Logits and a hidden representation from fixed tables: row = the item just met."""
+    """Logits and a hidden representation from fixed tables: row = the latest item."""
 
     def __init__(self):
         generator = np.random.default_rng(3)
@@ -143,7 +143,7 @@ def trainings():
         "penalty": (lambda: new_distiller(penalty=0.1), labelled, {}),
         "clipped": (new_distiller, labelled, {"global_clipnorm": 0.2}),
         "classifier": (new_classifier, classifier_batches(), {}),
-        # The last batch is one window: a replica gets nothing.
+        # The last batch is one window: a replica gets none.
         "no row": (new_distiller, batches_of(ragged), {}),
         "student alone": (lambda: new_student(penalty=0.1), batches_of(with_weights(ragged)), {}),
         "batch": (lambda: new_distiller(EVERYWHERE["batch"]), batches_of(ragged), {}),
@@ -157,7 +157,7 @@ def as_lists(model):
 
 
 def training(strategy, new_model, batches, settings, **options):
-    """Weights before and after an epoch of SGD, what was logged, and an evaluation."""
+    """Weights before and after an epoch of SGD, the logs, and an evaluation."""
     with strategy.scope():
         model = new_model()
         optimizer = tf.keras.optimizers.SGD(LEARNING_RATE, **settings)
@@ -206,7 +206,7 @@ def refusal(strategy, batches):
 
 
 def main(names):
-    """Print what came out: of these trainings alone, or of everything."""
+    """Print the results: of these trainings alone, or of everything."""
     [processor] = tf.config.list_physical_devices("CPU")
     halves = [tf.config.LogicalDeviceConfiguration()] * 2
     tf.config.set_logical_device_configuration(processor, halves)
@@ -276,7 +276,7 @@ def test_two_replicas_with_weights_are_like_one():
 
 @pytest.mark.nightly
 def test_loss_scaling_unscales_the_sum_over_replicas(outcomes):
-    """In mixed_float16 as in float32, give or take ten roundings to 11 bits."""
+    """In mixed_float16 as in float32, up to ten roundings to 11 bits."""
     one, two = outcomes["loss scaling"]
     plain = outcomes["unequal rows"][0]
     for weights in zip(one["after"], two["after"], plain["after"], plain["before"]):
@@ -287,7 +287,7 @@ def test_loss_scaling_unscales_the_sum_over_replicas(outcomes):
 
 
 @pytest.mark.nightly
-def test_in_batch_negatives_are_those_of_the_replica_unless_asked_otherwise(outcomes):
+def test_in_batch_negatives_are_of_the_replica_by_default(outcomes):
     by_hand, two, one = outcomes["per replica"]
     assert max(largest_difference(by_hand, two)) < 1e-6  # float32, one step
     assert max(largest_difference(one, two)) > 1e-3  # one replica has more negatives

@@ -1,4 +1,4 @@
-"""Saving, loading and going on after a kill: the next step is as if nothing had happened."""
+"""Saving, loading and continuing after a kill: the next steps equal those without a break."""
 
 import io
 import os
@@ -21,7 +21,7 @@ from tfrs_distill.losses import HiddenRepresentationDistillation, SoftTargetKLDi
 from tfrs_distill.models import Candidates, RetrievalStudent
 
 NUM_ITEMS, MAX_HISTORY, STUDENT_DIM, TEACHER_DIM = 12, 5, 4, 6
-TEXT_DIM = 2003  # a width that nothing else has, and a table larger than all of the student
+TEXT_DIM = 2003  # a width that nothing else has, and a table larger than the complete student
 CANDIDATES = Candidates(
     "batch", remove_accidental_hits=False, exclude_seen=True, num_hard_negatives=7
 )
@@ -54,7 +54,7 @@ def new_student(candidates=CANDIDATES, seed=1):
 
 
 def new_distiller(teacher, student=None):
-    """Two losses of logits and one of hidden representations; no argument is a default."""
+    """Two losses of logits and one of hidden representations; no argument has its default."""
     distiller = Distiller(
         student or new_student(),
         teacher,
@@ -78,7 +78,7 @@ def new_distiller(teacher, student=None):
 
 
 def numbers(distiller):
-    """What is trained, student's first, and what a callback may move."""
+    """The trained values, student's first, and the values that a callback may change."""
     return [
         *distiller.trainable_variables,
         *distiller.student_loss_weights.values(),
@@ -116,7 +116,7 @@ def datasets(store):
 
 
 def assert_no_teacher(arrays, student):
-    """The student's item table is there; nothing of the teacher's is."""
+    """The student's item table is in the file; nothing of the teacher is."""
     student_table = student.candidate_tower.id_embeddings.numpy()
     assert any(np.array_equal(array, student_table) for array in arrays)
     # Widths that only the teacher's tables and layers have; the projector is [5, 7].
@@ -132,7 +132,7 @@ def teacher():
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, teacher):
-    """A distiller trained for an epoch, saved, and trained on; beside it the loaded one."""
+    """A distiller trained for an epoch, saved, and trained further; and the loaded one."""
     path = tmp_path_factory.mktemp("saved") / "distiller.keras"
     distiller = new_distiller(teacher)
     distiller.loss_terms(next(iter(batches())), training=False)  # creates the projector
@@ -153,7 +153,7 @@ def run(tmp_path_factory, teacher):
     loaded = tf.keras.models.load_model(path)
     as_loaded = state(loaded)
     loaded.set_teacher(teacher)
-    # The loaded one first: its first step must be this, whatever else runs in the process.
+    # The loaded one first: its first step must be this, in any order of tests.
     after_load = fit(loaded, epochs=2, validation_data=batches())
     after_no_save = fit(distiller, epochs=2, validation_data=batches())
     return SimpleNamespace(**locals())
@@ -176,7 +176,7 @@ def test_the_steps_after_loading_move_every_weight(run):
         assert np.abs(after - before).max() > 1e-4
 
 
-def test_arguments_come_back_by_value_and_type(run):
+def test_arguments_are_restored_by_value_and_type(run):
     loaded = run.loaded
     assert isinstance(loaded, Distiller) and isinstance(loaded.student, RetrievalStudent)
     assert (loaded.name, loaded.student.name, loaded.agreement_k) == ("master", "pupil", 3)
@@ -200,13 +200,13 @@ def test_arguments_come_back_by_value_and_type(run):
     assert kept == [0.03, 0.8, 0.7]
 
 
-def test_the_projector_is_trained_and_saved_but_no_part_of_the_student(run, tmp_path):
+def test_the_projector_is_trained_and_saved_but_not_part_of_the_student(run, tmp_path):
     assert np.abs(run.at_save.projector - run.first_projector).max() > 1e-3
     saved = datasets(run.path)
     assert any(np.array_equal(array, run.at_save.projector) for array in saved.values())
 
     student = run.loaded.student
-    shape = (STUDENT_DIM + 1, TEACHER_DIM + 1)  # embeddings with the bias behind
+    shape = (STUDENT_DIM + 1, TEACHER_DIM + 1)  # embeddings with the bias appended
     assert run.at_save.projector.shape == shape
     assert shape not in [tuple(weight.shape) for weight in student.weights]
     assert len(student.weights) == len(new_student().weights)
@@ -223,7 +223,7 @@ def test_the_projector_is_trained_and_saved_but_no_part_of_the_student(run, tmp_
 
 def test_the_file_does_not_hold_the_teacher(run, tmp_path, teacher):
     saved = datasets(run.path)
-    # Saving again changes nothing: what the file holds of the student is what it was then.
+    # Saving again changes nothing: the student in the file is unchanged.
     table = next(v for v in saved.values() if v.shape == (NUM_ITEMS + 1, STUDENT_DIM))
     assert any(np.array_equal(table, array) for array in run.at_save.state)
     teachers_own = {TEXT_DIM, TEACHER_DIM, 4 * TEACHER_DIM}
@@ -231,7 +231,7 @@ def test_the_file_does_not_hold_the_teacher(run, tmp_path, teacher):
     text_bytes = 4 * (NUM_ITEMS + 1) * TEXT_DIM
     assert run.path.stat().st_size < text_bytes
     assert str(TEXT_DIM) not in zipfile.ZipFile(run.path).read("config.json").decode()
-    # The measure holds: a file of the teacher does have its tables.
+    # The check works: a file of the teacher does have its tables.
     teacher.save(tmp_path / "teacher.keras")
     assert any(TEXT_DIM in array.shape for array in datasets(tmp_path / "teacher.keras").values())
 
@@ -252,11 +252,11 @@ def test_a_loaded_distiller_without_a_teacher_is_refused(run):
     assert_equal_bits(state(loaded), before)
 
 
-def test_set_teacher_refuses_what_is_no_teacher(teacher):
+def test_set_teacher_refuses_invalid_teachers(teacher):
     distiller = new_distiller(teacher)
     with pytest.raises(TypeError, match=r"`teacher` must have a method `logits\(batch, cand"):
         distiller.set_teacher(object())
-    assert distiller.teacher is teacher  # the one before is kept
+    assert distiller.teacher is teacher  # the earlier one is kept
 
 
 def test_config_round_trip_by_value_and_behaviour(run, teacher):
@@ -272,7 +272,7 @@ def test_config_round_trip_by_value_and_behaviour(run, teacher):
     )
     assert soft[0] == soft[1] == {"name": "soft", "reduction": "auto", "temperature": 1.75}
     assert hidden[0] == hidden[1] and hidden[0]["loss"] == "cosine"
-    assert absolute[0]["name"] == absolute[1]["name"] == "absolute"  # Keras adds to the rest
+    assert absolute[0]["name"] == absolute[1]["name"] == "absolute"  # added by Keras
     assert own == {name: config[name] for name in own}
     assert len(own) == len(config) - 1
     assert again.student is not run.distiller.student
@@ -326,7 +326,7 @@ def test_a_distiller_saved_before_its_first_step_can_be_trained(run, teacher, tm
         distiller.save(tmp_path / "untrained.keras")
     loaded = tf.keras.models.load_model(tmp_path / "untrained.keras")
     loaded.set_teacher(teacher)
-    loaded.run_eagerly = True  # saves compiling a step that is taken once
+    loaded.run_eagerly = True  # avoids compiling a step that is taken once
     for _ in range(2):
         logs = loaded.train_on_batch(next(iter(batches())), return_dict=True)
     assert np.isfinite(logs["total_loss"])
@@ -334,18 +334,18 @@ def test_a_distiller_saved_before_its_first_step_can_be_trained(run, teacher, tm
 
 
 def test_without_projectors_nothing_is_missing_before_the_first_step(teacher, tmp_path, recwarn):
-    """Keras does not warn of a model without weights; what was loaded has an optimizer for them."""
+    """Keras does not warn of a model without weights; the loaded one has an optimizer for them."""
     distiller = Distiller(new_student(), teacher, SoftTargetKLDivergence())
     distiller.compile(optimizer="adam")
     distiller.save(tmp_path / "untrained.keras")
     assert not [str(w.message) for w in recwarn if "not yet been built" in str(w.message)]
     loaded = tf.keras.models.load_model(tmp_path / "untrained.keras")
-    # Two slots of Adam a weight, beside the count of steps and the learning rate.
+    # Two slots of Adam per weight, plus the count of steps and the learning rate.
     assert len(loaded.optimizer.variables) >= 2 * len(loaded.trainable_variables) > 0
     assert_equal_bits(loaded.student.get_weights(), distiller.student.get_weights())
 
 
-def test_a_plain_classifier_goes_on_after_loading(tmp_path):
+def test_a_plain_classifier_continues_after_loading(tmp_path):
     random = np.random.default_rng(0)
     inputs = random.normal(size=(12, 3)).astype(np.float32)
     labels = random.integers(0, 4, 12)
@@ -367,7 +367,7 @@ def test_a_plain_classifier_goes_on_after_loading(tmp_path):
 
 
 class KillAt(tf.keras.callbacks.Callback):
-    """Kills this process, as a machine that goes away does, before a step of an epoch."""
+    """Kills this process, like a failing machine, before a step of an epoch."""
 
     def __init__(self, epoch, batch):
         super().__init__()
@@ -382,13 +382,13 @@ class KillAt(tf.keras.callbacks.Callback):
 
 
 def train_with_backup(folder, *more):
-    """Four epochs of scheduled and balanced training from the folder's backup on."""
+    """Four epochs of scheduled and balanced training, continued from the folder's backup."""
     tf.keras.utils.set_random_seed(7)  # of the projector
     distiller = new_distiller(new_teacher())
     schedules = [
         Schedule("temperature", 5.0, 1.0, 10, curve="cosine", loss="soft"),
         Schedule("student_loss_weight", 1.0, 0.25, 10, curve="exponential"),
-        LossRatioBalance(0.5, every=4),  # which no epoch of 3 steps holds
+        LossRatioBalance(0.5, every=4),  # which no epoch of 3 steps has
     ]
     backup = tf.keras.callbacks.BackupAndRestore(str(folder))
     history = distiller.fit(batches(), epochs=4, verbose=0, callbacks=[*schedules, *more, backup])
@@ -396,7 +396,7 @@ def train_with_backup(folder, *more):
 
 
 @pytest.mark.nightly
-def test_training_goes_on_after_a_kill(run, tmp_path):
+def test_training_continues_after_a_kill(run, tmp_path):
     folder = tmp_path / "backup"
     command = (
         "import tfrs_distill, sys, test_distiller_resume as t; "
@@ -421,7 +421,7 @@ def test_training_goes_on_after_a_kill(run, tmp_path):
         assert values == history_of_whole.history[name][2:], name
     assert_equal_bits(state(resumed), state(whole))
     assert float(whole.distillation_loss_weights["soft"]) != 0.75  # it was balanced
-    # The last step is number 4 * batches an epoch - 1, counted from 0, or past the schedule's end.
+    # The last step is number 4 * batches per epoch - 1, counted from 0, or past the schedule's end.
     step = min(4 * run.batches_an_epoch - 1, 10)
     cosine = 1.0 + (5.0 - 1.0) * (1.0 + np.cos(np.pi * step / 10)) / 2.0
     # Tolerance: the variables are float32.

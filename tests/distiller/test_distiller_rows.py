@@ -1,4 +1,4 @@
-"""Every term is one mean over the same rows: weights, padding, batch sizes and forms of labels."""
+"""Every term is a mean over the same rows: weights, padding, batch sizes and forms of labels."""
 
 import math
 
@@ -24,7 +24,7 @@ REORDERED = {"rtol": 1e-5, "atol": 2e-6}
 
 
 def student_of(candidates=None):
-    """A student whose weights are as large as trained ones."""
+    """A student with weights as large as trained ones."""
     student = RetrievalStudent.from_history(
         num_items=NUM_ITEMS, max_history=MAX_HISTORY, embedding_dim=DIM, candidates=candidates
     )
@@ -35,7 +35,7 @@ def student_of(candidates=None):
 
 
 class TableTeacher:
-    """Logits and a memory by the item just met, plus what stands in columns of the batch."""
+    """Logits and a hidden representation by the latest item, plus values of the batch's columns."""
 
     def __init__(self):
         random = np.random.default_rng(3)
@@ -79,7 +79,7 @@ def distiller_of(candidates=None, *, losses=LOSS_WEIGHTS, loss_weights=None, **a
 
 
 def batch_of(num_examples=5, seed=7):
-    """Windows whose numbers of labels differ: padding in front, and labels missing within."""
+    """Windows whose numbers of labels differ: padding in front, and missing labels inside."""
     random = np.random.default_rng(seed)
     history = random.integers(1, NUM_ITEMS + 1, [num_examples, MAX_HISTORY])
     labels = random.integers(1, NUM_ITEMS + 1, [num_examples, MAX_HISTORY])
@@ -103,12 +103,12 @@ def log_softmax(logits):
 
 
 def label_distribution(label):
-    """Whatever form a label has, as a distribution over the items."""
+    """A label in any form, as a distribution over the items."""
     return np.eye(NUM_ITEMS)[label - 1] if np.ndim(label) == 0 else np.float64(label)
 
 
 def expected_rows(distiller, batch):
-    """Every term of every row in float64, by walking over the batch: `name -> [num_rows]`."""
+    """Every term of every row in float64, by a loop over the batch: `name -> [num_rows]`."""
     student, teacher = distiller.student, distiller.teacher
     history = batch[columns.HISTORY].numpy()
     labels = batch[columns.LABELS].numpy() if columns.LABELS in batch else None
@@ -124,16 +124,16 @@ def expected_rows(distiller, batch):
     items = student.catalogue_embeddings().numpy().astype(np.float64)[1:]
     rows = {name: [] for name in ("student_loss", "kl", "squares", "hint", "agreement")}
     for query, (example, position) in zip(queries, positions):
-        met = history[example, position]
-        logits, said = items @ query, teacher.table[met][1:]
+        interacted = history[example, position]
+        logits, output = items @ query, teacher.table[interacted][1:]
         if labels is not None:
             distribution = label_distribution(labels[example, position])
             rows["student_loss"].append(-distribution @ log_softmax(logits))
-        p, q = log_softmax(said / TEMPERATURE), log_softmax(logits / TEMPERATURE)
+        p, q = log_softmax(output / TEMPERATURE), log_softmax(logits / TEMPERATURE)
         rows["kl"].append(TEMPERATURE**2 * np.sum(np.exp(p) * (p - q)))
-        rows["squares"].append(np.mean((said - logits) ** 2))
-        rows["hint"].append(np.mean((query @ kernel + bias - teacher.memory[met]) ** 2))
-        best = [set(np.argsort(-each)[:K]) for each in (said, logits)]
+        rows["squares"].append(np.mean((output - logits) ** 2))
+        rows["hint"].append(np.mean((query @ kernel + bias - teacher.memory[interacted]) ** 2))
+        best = [set(np.argsort(-each)[:K]) for each in (output, logits)]
         rows["agreement"].append(len(best[0] & best[1]) / K)
     return {name: np.array(values) for name, values in rows.items() if values}
 
@@ -176,7 +176,7 @@ def assert_same_step(one, other, **tolerance):
 
 
 def still(distiller, **arguments):
-    """Compiled for steps that change nothing; eager, for tracing would take longer."""
+    """Compiled for steps that change nothing; eager, because tracing would take longer."""
     distiller.compile(optimizer=tf.keras.optimizers.SGD(0.0), run_eagerly=True, **arguments)
     return distiller
 
@@ -203,7 +203,7 @@ def test_terms_are_means_over_the_labelled_positions(num_examples):
     assert_terms(distiller.loss_terms(batch, training=True), expected_terms(rows), **CLOSE)
 
 
-def test_a_layer_that_runs_on_positions_in_one_row_after_another_is_read_at_the_labelled_ones():
+def test_a_layer_on_flattened_positions_is_read_at_the_labelled_ones():
     """Inside the feed-forward block the axes of batch and history are one."""
     hint = HiddenRepresentationDistillation("feed_forward/out", "memory", name="hint")
     distiller = Distiller(student_of(), TableTeacher(), hint)
@@ -218,10 +218,10 @@ def test_a_layer_that_runs_on_positions_in_one_row_after_another_is_read_at_the_
         history = batch[columns.HISTORY].numpy()[example, : position + 1]
         items = history[history > 0]
         query = distiller.student.encode_histories(tf.constant(items[None]))[0, :DIM].numpy()
-        # The block adds what this layer says to the decayed average of the history.
-        said = query - np.average(table[items], axis=0, weights=decay[: len(items)][::-1])
+        # The block adds this layer's output to the decayed average of the history.
+        output = query - np.average(table[items], axis=0, weights=decay[: len(items)][::-1])
         memory = distiller.teacher.memory[items[-1]]
-        expected.append(np.mean((said @ kernel + bias - memory) ** 2))
+        expected.append(np.mean((output @ kernel + bias - memory) ** 2))
     np.testing.assert_allclose(value, np.average(expected, weights=weights), **CLOSE)
 
 
@@ -256,7 +256,7 @@ def weights_of(batch, weighting, seed=11):
 @pytest.mark.parametrize(
     ("weighting", "batch_size"), [("none", 8), ("none", 3), ("examples", 3), ("positions", 3)]
 )
-def test_epoch_logs_are_means_over_all_rows_whatever_the_last_batch(weighting, batch_size):
+def test_epoch_logs_are_means_over_all_rows_for_any_last_batch(weighting, batch_size):
     distiller = still(distiller_of())
     batch, weights = weights_of(batch_of(8), weighting)
     expected = expected_terms(expected_rows(distiller, batch), weights)
@@ -266,7 +266,7 @@ def test_epoch_logs_are_means_over_all_rows_whatever_the_last_batch(weighting, b
     logs = distiller.evaluate(stream(parts), verbose=0, return_dict=True)
     assert_terms(logs, expected, **CLOSE)
     np.testing.assert_allclose(logs["agreement@3"], expected["agreement"], rtol=1e-6)
-    # And the student alone.
+    # And the student without a teacher.
     student = distiller.student
     student.compile(run_eagerly=True)
     loss = student.evaluate(stream(parts), verbose=0)
@@ -277,7 +277,7 @@ def test_epoch_logs_are_means_over_all_rows_whatever_the_last_batch(weighting, b
 
 
 @pytest.mark.parametrize("weighting", ["examples", "positions"])
-def test_sample_weights_reach_every_term(weighting):
+def test_sample_weights_apply_to_every_term(weighting):
     distiller = distiller_of()
     batch, weights = weights_of(batch_of(), weighting)
     rows = expected_rows(distiller, batch)
@@ -315,14 +315,14 @@ def test_a_plain_classifiers_weights_may_be_whole_numbers():
     np.testing.assert_allclose(terms["distillation_loss"], expected, **CLOSE)
 
 
-def test_twice_the_weights_are_the_same_means():
+def test_doubled_weights_give_the_same_means():
     distiller = distiller_of()
     batch, _ = weights_of(batch_of(), "positions")
     doubled = batch | {columns.SAMPLE_WEIGHT: 2 * batch[columns.SAMPLE_WEIGHT]}
     assert_same_step(*(terms_and_gradients(distiller, b) for b in (batch, doubled)), **REORDERED)
 
 
-def test_a_weight_of_2_is_the_example_twice():
+def test_a_weight_of_2_equals_the_example_twice():
     distiller, batch = distiller_of(), batch_of()
     weighted = batch | {columns.SAMPLE_WEIGHT: tf.constant([1.0, 2.0, 1.0, 1.0, 2.0])}
     repeated = part(batch, [0, 1, 1, 2, 3, 4, 4])
@@ -332,12 +332,12 @@ def test_a_weight_of_2_is_the_example_twice():
 
 
 @pytest.mark.parametrize("surprise", [0.0, 1e6, 1e15])
-def test_an_example_of_weight_0_might_as_well_not_be_there(surprise):
+def test_an_example_of_weight_0_equals_no_example(surprise):
     distiller, batch = distiller_of(), batch_of()
     kept = [0, 2, 4]
     weighted = batch | {
         columns.SAMPLE_WEIGHT: tf.constant([1.0, 0.0, 1.0, 0.0, 1.0]),
-        # What the teacher says there, logits and memory, is as wild as float32's squares bear.
+        # The teacher's outputs there are as large as float32's squares allow.
         "surprise": tf.reshape(tf.constant([0.0, 1.0, 0.0, 1.0, 0.0]) * surprise, [5, 1, 1]),
     }
     assert_same_step(
@@ -348,7 +348,7 @@ def test_an_example_of_weight_0_might_as_well_not_be_there(surprise):
 
 
 @pytest.mark.parametrize("surprise", [0.0, 1e15])
-def test_a_position_of_weight_0_might_as_well_have_no_label(surprise):
+def test_a_position_of_weight_0_equals_no_label(surprise):
     distiller, batch = distiller_of(), batch_of()
     labels = batch[columns.LABELS].numpy()
     out = (np.cumsum(labels > 0).reshape(labels.shape) % 3 == 0) & (labels > 0)
@@ -362,8 +362,8 @@ def test_a_position_of_weight_0_might_as_well_have_no_label(surprise):
 
 
 @pytest.mark.parametrize("source", ["catalogue", "batch", "sampled"])
-def test_wild_answers_at_rows_of_weight_0_change_no_bit(source):
-    """In a batch such a row stays a candidate, but nothing said at it counts."""
+def test_extreme_outputs_at_rows_of_weight_0_change_no_bit(source):
+    """In a batch such a row stays a candidate, but its outputs are ignored."""
     distiller, batch = distiller_of(Candidates(source)), batch_of()
     batch |= {
         columns.SAMPLE_WEIGHT: tf.constant([1.0, 0.0, 2.0, 0.0, 1.0]),
@@ -378,7 +378,7 @@ def test_wild_answers_at_rows_of_weight_0_change_no_bit(source):
     assert_same_step(calm, wild, rtol=0, atol=0)
 
 
-def test_in_batch_rows_of_weight_0_stay_candidates_as_they_do_in_tfrs():
+def test_in_batch_rows_of_weight_0_stay_candidates_as_in_tfrs():
     distiller, batch = distiller_of(Candidates("batch"), **KL_ALONE), batch_of()
     batch, weights = weights_of(batch, "positions")
     outputs = distiller.student(batch)
@@ -391,13 +391,14 @@ def test_in_batch_rows_of_weight_0_stay_candidates_as_they_do_in_tfrs():
         candidate_ids=outputs.candidates.ids,
         sample_weight=weights,
     )
-    # Keras divides the weighted sum by the number of rows, we by the sum of their weights.
+    # Keras divides the weighted sum by the number of rows, this package by the sum of their
+    # weights.
     expected = expected * len(weights) / weights.sum()
     terms = distiller.loss_terms(batch, training=True)
     np.testing.assert_allclose(terms["student_loss"], expected, rtol=1e-5)
 
 
-def test_a_batch_of_weight_0_alone_teaches_nothing():
+def test_a_batch_of_weight_0_alone_changes_nothing():
     distiller, batch = distiller_of(), batch_of()
     batch[columns.SAMPLE_WEIGHT] = tf.zeros([5])
     terms, gradients = terms_and_gradients(distiller, batch)
@@ -406,7 +407,7 @@ def test_a_batch_of_weight_0_alone_teaches_nothing():
         np.testing.assert_array_equal(gradient, 0.0)
 
 
-def test_a_batch_of_weight_0_does_not_count_in_the_logs():
+def test_a_batch_of_weight_0_is_not_in_the_logs():
     distiller, batch = still(distiller_of()), batch_of(8)
     weights, kept = np.float32([1, 2, 0, 0, 1, 1, 3, 1]), [0, 1, 4, 5, 6, 7]
     num_labels = np.count_nonzero(batch[columns.LABELS].numpy()[kept], axis=1)
@@ -420,14 +421,14 @@ def test_a_batch_of_weight_0_does_not_count_in_the_logs():
 
 
 def accuracies(distiller, batch):
-    """Whether the student's best item is the label, one value a row, in float64."""
+    """Whether the student's top item is the label, one value per row, in float64."""
     labels = batch[columns.LABELS].numpy()
     logits = distiller.student(batch).logits.numpy()
     return logits.argmax(axis=1) + 1 == labels[labels > 0]
 
 
 def test_the_users_weighted_metrics_are_weighted_and_plain_ones_are_not():
-    """As `compile(metrics=..., weighted_metrics=...)` has it for any Keras model."""
+    """As in `compile(metrics=..., weighted_metrics=...)` of any Keras model."""
     batch, weights = weights_of(batch_of(8), "positions")
     distiller = distiller_of()
     logits = distiller.student(batch).logits.numpy()
@@ -468,7 +469,7 @@ def test_labels_and_weights_may_be_keras_second_and_third():
 # Padding
 
 
-def test_positions_without_a_label_have_no_influence_whatever_stands_there():
+def test_positions_without_a_label_have_no_influence():
     distiller, batch = distiller_of(), batch_of()
     batch, _ = weights_of(batch, "positions")
     none = batch[columns.LABELS].numpy() == 0
@@ -483,7 +484,7 @@ def test_positions_without_a_label_have_no_influence_whatever_stands_there():
 
 
 @pytest.mark.parametrize("source", ["batch", "sampled"])
-def test_nor_have_their_sampling_probabilities(source):
+def test_their_sampling_probabilities_have_no_influence(source):
     distiller, batch = distiller_of(Candidates(source)), batch_of()
     none = batch[columns.LABELS].numpy() == 0
     probability = tf.constant(np.random.default_rng(0).random(none.shape), tf.float32)
@@ -497,7 +498,7 @@ def test_nor_have_their_sampling_probabilities(source):
 
 
 @pytest.mark.parametrize("source", ["catalogue", "batch"])
-def test_an_example_that_is_all_padding_has_no_influence(source):
+def test_an_example_of_only_padding_has_no_influence(source):
     distiller, batch = distiller_of(Candidates(source)), batch_of()
     longer = {name: tf.pad(column, [[2, 1], [0, 0]]) for name, column in batch.items()}
     assert_same_step(*(terms_and_gradients(distiller, b) for b in (batch, longer)), **REORDERED)
@@ -523,7 +524,7 @@ def test_the_embedding_of_padding_has_no_influence_and_is_not_trained(source):
 
 
 def soft(batch, smoothing=0.3, seed=4):
-    """Labels that are mostly one item, the rest spread unevenly; all 0 where there is none."""
+    """Labels that are mostly one item, the rest spread unevenly; all 0 if there is none."""
     random = np.random.default_rng(seed)
     ids = batch[columns.LABELS].numpy()
     spread = random.dirichlet(np.ones(NUM_ITEMS), ids.shape)
@@ -541,11 +542,11 @@ def test_soft_labels_are_distributions_over_the_items(weighting):
     assert_terms(terms, expected_terms(rows, weights), **CLOSE)
 
 
-def test_one_hot_labels_are_ids():
+def test_one_hot_labels_equal_ids():
     distiller, batch = distiller_of(), batch_of()
     one_hot = soft(batch, smoothing=0.0)
     assert set(np.unique(one_hot[columns.LABELS])) == {0.0, 1.0}
-    # Two kernels of TensorFlow, so not to the last bit.
+    # Two kernels of TensorFlow, so not bit for bit.
     assert_same_step(*(terms_and_gradients(distiller, b) for b in (batch, one_hot)), **REORDERED)
 
 
@@ -564,7 +565,7 @@ def test_labels_of_two_items_by_hand():
 
 
 def test_soft_labels_train():
-    """Alone with labels of 0.75 and 0.25 the student learns these probabilities."""
+    """With labels of 0.75 and 0.25 alone the student learns these probabilities."""
     distiller = distiller_of(**KL_ALONE, student_loss_weight=1.0)
     label = np.zeros([1, MAX_HISTORY, NUM_ITEMS], np.float32)
     label[0, -1, [0, 11]] = 0.75, 0.25
@@ -572,20 +573,20 @@ def test_soft_labels_train():
     distiller.compile(optimizer=tf.keras.optimizers.Adam(0.2))
     distiller.fit(tf.data.Dataset.from_tensors(batch).repeat(80), verbose=0)
     learnt = tf.nn.softmax(distiller.student(batch).logits)[0].numpy()
-    # It is on its way to zero for the other ten, and there within a hundredth.
+    # The other ten approach zero, and are within a hundredth of it.
     np.testing.assert_allclose(learnt[[0, 11]], [0.75, 0.25], atol=0.01)
 
 
 @pytest.mark.parametrize("exclude_seen", [False, True])
-def test_soft_labels_keep_every_item_they_speak_of(exclude_seen):
+def test_soft_labels_keep_every_item_with_probability(exclude_seen):
     candidates = Candidates(exclude_seen=exclude_seen)
     distiller = distiller_of(candidates, **KL_ALONE)
     distiller.student.candidate_tower.id_embeddings.assign(tf.zeros([NUM_ITEMS + 1, DIM]))
     distiller.student.candidate_tower.biases.assign(tf.zeros([NUM_ITEMS + 1]))
     label = np.zeros([1, MAX_HISTORY, NUM_ITEMS], np.float32)
-    label[0, -1, [4, 8]] = 0.5  # items 5, which was met, and 9
+    label[0, -1, [4, 8]] = 0.5  # items 5, which is in the history, and 9
     batch = {columns.HISTORY: tf.constant([[0, 3, 2, 5]]), columns.LABELS: tf.constant(label)}
-    # Of 12 equal items 3 and 2 are out.
+    # Of 12 equal items 3 and 2 are excluded.
     expected = math.log(10 if exclude_seen else 12)
     terms = distiller.loss_terms(batch, training=True)
     np.testing.assert_allclose(terms["student_loss"], expected, rtol=1e-6)
@@ -643,7 +644,7 @@ def test_unlabelled_batches_train_and_log_no_student_loss():
     np.testing.assert_allclose(logs["agreement@3"], rows["agreement"].mean(), rtol=1e-6)
 
 
-def test_weight_0_takes_the_step_that_no_labels_take_where_every_item_has_one():
+def test_weight_0_takes_the_step_of_no_labels_if_every_item_has_one():
     batch = batch_of()
     history = batch[columns.HISTORY]
     batch[columns.LABELS] = tf.where(history > 0, 1 + history % NUM_ITEMS, 0)
@@ -654,7 +655,7 @@ def test_weight_0_takes_the_step_that_no_labels_take_where_every_item_has_one():
 
 
 @pytest.mark.parametrize("weight", [0.25, 1.0])
-def test_unlabelled_batches_are_refused_where_labels_count(weight):
+def test_unlabelled_batches_are_refused_if_labels_are_needed(weight):
     distiller = distiller_of(student_loss_weight=weight)
     before = distiller.student.get_weights()
     distiller.compile(optimizer="adam")
@@ -665,7 +666,7 @@ def test_unlabelled_batches_are_refused_where_labels_count(weight):
         np.testing.assert_array_equal(now, then)
 
 
-def test_a_student_alone_refuses_unlabelled_batches():
+def test_a_student_without_teacher_refuses_unlabelled_batches():
     student = student_of()
     student.compile(run_eagerly=True)
     with pytest.raises(ValueError, match="no labels.*Only a `Distiller` with `student_loss_weight"):
@@ -673,10 +674,10 @@ def test_a_student_alone_refuses_unlabelled_batches():
 
 
 @pytest.mark.parametrize("wild", [np.nan, np.inf, 1e30])
-def test_a_row_of_weight_0_may_have_a_teacher_that_says_nonsense(wild):
+def test_a_row_of_weight_0_may_have_invalid_teacher_outputs(wild):
     random = np.random.default_rng(0)
-    x, said = random.normal(size=(6, 3)), random.normal(size=(6, 4))
-    said[2] = wild
+    x, output = random.normal(size=(6, 3)), random.normal(size=(6, 4))
+    output[2] = wild
     counts = np.array([1.0, 1.0, 0.0, 1.0, 1.0, 1.0])
     weights = []
     for rows in (np.arange(6), np.flatnonzero(counts)):
@@ -689,7 +690,7 @@ def test_a_row_of_weight_0_may_have_a_teacher_that_says_nonsense(wild):
             columns.INPUTS: tf.constant(x[rows], tf.float32),
             columns.LABELS: tf.constant(np.arange(6)[rows] % 4),
             columns.SAMPLE_WEIGHT: tf.constant(counts[rows], tf.float32),
-            "said": tf.constant(said[rows], tf.float32),
+            "said": tf.constant(output[rows], tf.float32),
         }
         distiller.fit(tf.data.Dataset.from_tensors(batch), epochs=2, verbose=0)
         weights.append(student.get_weights())

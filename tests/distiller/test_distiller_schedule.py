@@ -1,4 +1,4 @@
-"""Schedules and balances: closed forms, the variables they move, and the losses that follow."""
+"""Schedules and balances: closed forms, the variables they change, and the resulting losses."""
 
 import math
 
@@ -21,7 +21,7 @@ def teacher_table():
 
 
 def table_teacher(batch, candidate_ids):
-    """Logits from a fixed table: row = the item just met."""
+    """Logits from a fixed table: row = the latest item."""
     last = tf.boolean_mask(batch["history"], batch["labels"] > 0)
     return tf.gather(tf.gather(teacher_table(), last), candidate_ids - 1, axis=1)
 
@@ -46,7 +46,7 @@ def new_distiller(*losses, learning_rate=0.0, student=None, **arguments):
 
 
 def fit(distiller, windows, *callbacks, batch_size=None, **arguments):
-    """By default one batch, and so one step, an epoch."""
+    """By default one batch, and so one step, per epoch."""
     batches = windows.batches(batch_size or len(windows))
     return distiller.fit(batches, verbose=0, callbacks=list(callbacks), **arguments).history
 
@@ -76,7 +76,7 @@ def divergences(teacher, logits, temperature):
 
 
 class Recorder(tf.keras.callbacks.Callback):
-    """What a function of the distiller gives right before and after every execution of steps."""
+    """The result of a function of the distiller before and after every execution of steps."""
 
     def __init__(self, look):
         super().__init__()
@@ -96,7 +96,7 @@ CURVES = [
     ("linear", 4.0, 1.0, 6, [4, 3, 2.5, 2, 1, 1]),
     ("cosine", 4.0, 1.0, 6, [4, 1 + 3 * 3 / 4, 2.5, 1 + 3 * 1 / 4, 1, 1]),  # cos(pi / 3) = 1/2
     ("exponential", 4.0, 1.0, 6, [4, 4 ** (2 / 3), 2, 4 ** (1 / 3), 1, 1]),
-    # and rising
+    # and increasing
     ("linear", 0.25, 1.0, 6, [0.25, 0.5, 0.625, 0.75, 1, 1]),
     ("cosine", 0.25, 1.0, 6, [0.25, 0.4375, 0.625, 0.8125, 1, 1]),
     ("exponential", 0.125, 8.0, 6, [0.125, 0.5, 1, 2, 8, 8]),
@@ -121,7 +121,7 @@ def two_losses():
     )
 
 
-def test_each_target_moves_its_variable_and_so_the_loss(windows):
+def test_each_target_changes_its_variable_and_so_the_loss(windows):
     """Three schedules at once, of 4 steps, against float64 NumPy at every step."""
     losses = two_losses()
     distiller = new_distiller(
@@ -154,10 +154,10 @@ def test_each_target_moves_its_variable_and_so_the_loss(windows):
         for name, value in expected.items():
             # Tolerance: float32's error in a KL grows with temperature**2, at most 25 here.
             np.testing.assert_allclose(logs[name][step], value, rtol=1e-5, atol=3e-5, err_msg=name)
-    # What no schedule was given for is where it was.
+    # Variables without a schedule are unchanged.
     assert float(distiller.temperatures["soft"]) == 2.0
     assert float(distiller.distillation_loss_weights["other"]) == 0.25
-    # The caller's losses are as they were.
+    # The caller's losses are unchanged.
     for loss, temperature in zip(losses, (2.0, 3.0)):
         assert type(loss.temperature) is float and loss.temperature == temperature
 
@@ -178,7 +178,7 @@ def test_a_single_loss_needs_no_name(windows):
 
 
 def test_the_step_is_the_optimizers_own_count(windows):
-    """Three batches an epoch; a second `fit` goes on where the first stopped."""
+    """Three batches per epoch; a second `fit` continues where the first stopped."""
     distiller = new_distiller()
     weight = Recorder(lambda model: model.student_loss_weights_of(None)[0])
     for _ in range(2):
@@ -189,7 +189,7 @@ def test_the_step_is_the_optimizers_own_count(windows):
 
 
 @pytest.mark.nightly
-def test_several_steps_an_execution_share_the_value_of_the_first(windows):
+def test_several_steps_per_execution_share_the_value_of_the_first(windows):
     distiller = new_distiller()
     distiller.compile(optimizer=tf.keras.optimizers.SGD(0.0), steps_per_execution=2)
     weight = Recorder(lambda model: model.student_loss_weights_of(None)[0])
@@ -197,7 +197,7 @@ def test_several_steps_an_execution_share_the_value_of_the_first(windows):
     logs = fit(distiller, windows, schedule, weight, batch_size=4, epochs=1)
     assert int(distiller.optimizer.iterations) == 6
     assert weight.before == weight.after == [1 - step / 8 for step in (0, 2, 4)]
-    assert logs["student_loss_weight"] == [0.5]  # what the epoch's last steps had
+    assert logs["student_loss_weight"] == [0.5]  # the value of the epoch's last steps
 
 
 def test_the_log_holds_the_value_of_the_epochs_last_step(windows):
@@ -206,7 +206,7 @@ def test_the_log_holds_the_value_of_the_epochs_last_step(windows):
     assert logs["soft_temperature"] == [9.0 - last for last in (2, 5, 8)]
 
 
-def test_a_loaded_model_goes_on_in_its_schedule(windows, tmp_path):
+def test_a_loaded_model_continues_its_schedule(windows, tmp_path):
     """Saved after 3 of 8 steps; with and without the schedule given again."""
 
     def schedule():
@@ -216,12 +216,12 @@ def test_a_loaded_model_goes_on_in_its_schedule(windows, tmp_path):
     fit(distiller, windows, schedule(), epochs=3)
     distiller.save(tmp_path / "distiller.keras")
     loaded = tf.keras.models.load_model(tmp_path / "distiller.keras")
-    assert float(loaded.temperatures["soft"]) == 7.0  # of step 2, the last that was taken
+    assert float(loaded.temperatures["soft"]) == 7.0  # of step 2, the last one taken
     loaded.set_teacher(table_teacher)
     logs = [fit(model, windows, schedule(), epochs=2) for model in (loaded, distiller)]
     assert logs[0]["soft_temperature"] == [6.0, 5.0]
     assert logs[0] == logs[1]
-    # Without a schedule the number stays where it is.
+    # Without a schedule the value is constant.
     logs = fit(loaded, windows)
     assert "soft_temperature" not in logs and float(loaded.temperatures["soft"]) == 5.0
 
@@ -257,7 +257,7 @@ def test_impossible_schedules_are_refused_at_construction(arguments, words):
         Schedule(**dict(zip(names, arguments)))
 
 
-def test_the_bounds_themselves_are_allowed():
+def test_the_bounds_are_allowed():
     assert Schedule("student_loss_weight", 0.0, 1.0, 2).value(1) == 0.5
     assert Schedule("distillation_loss_weight", 0.0, 3.0, 3).value(0) == 0.0
 
@@ -271,7 +271,7 @@ def test_the_bounds_themselves_are_allowed():
         ("distillation_loss_weight", "hard", r"`loss` must name .*Received: loss='hard'"),
     ],
 )
-def test_a_schedule_of_no_certain_loss_is_refused_before_training(windows, target, loss, words):
+def test_a_schedule_of_an_ambiguous_loss_is_refused_before_training(windows, target, loss, words):
     distiller = new_distiller(*two_losses(), tf.keras.losses.MeanSquaredError(name="mse"))
     with pytest.raises(ValueError, match=words):
         fit(distiller, windows, Schedule(target, 1.0, 2.0, 3, loss=loss))
@@ -297,7 +297,7 @@ def cached_distiller(cached, temperature=1.0):
     return distiller
 
 
-def test_a_top_k_cache_follows_a_temperature_that_it_has_a_tail_for(windows, cache):
+def test_a_top_k_cache_allows_a_temperature_for_which_it_has_a_tail(windows, cache):
     teacher, cached = cache
     distiller = cached_distiller(cached)
     distiller.optimizer.learning_rate = 0.0
@@ -311,18 +311,18 @@ def test_a_top_k_cache_follows_a_temperature_that_it_has_a_tail_for(windows, cac
     assert abs(divergences(teacher_logits, logits, 1.0).mean() - expected) > 0.1
 
 
-def test_a_temperature_that_moves_is_refused_with_a_top_k_cache(windows, cache):
+def test_a_scheduled_temperature_is_refused_with_a_top_k_cache(windows, cache):
     _, cached = cache
     distiller = cached_distiller(cached, temperature=4.0)
     joined, moving = cached.join(windows, form="top_k"), Schedule("temperature", 4.0, 1.0, 6)
     before = distiller.student.get_weights()
-    for _ in range(2):  # and again, when the distiller has seen what the data are
+    for _ in range(2):  # and again, after the distiller has seen the data
         with pytest.raises(ValueError, match="tails at fixed temperatures.*form='embeddings'"):
             fit(distiller, joined, moving)
         assert int(distiller.optimizer.iterations) == 0
     for weight, old in zip(distiller.student.get_weights(), before):
         np.testing.assert_array_equal(weight, old)
-    # What the message says helps, in the same distiller.
+    # The message's advice works, in the same distiller.
     logs = fit(distiller, cached.join(windows), moving, epochs=2)
     assert logs["soft_temperature"] == [4.0, 3.5]
 
@@ -340,7 +340,7 @@ def test_a_temperature_without_a_tail_is_refused_with_a_top_k_cache(windows, cac
         fit(distiller, joined)
 
 
-def test_data_that_do_not_say_what_they_carry_are_refused_at_the_second_step(windows, cache):
+def test_data_without_a_spec_are_refused_at_the_second_step(windows, cache):
     _, cached = cache
     distiller = cached_distiller(cached, temperature=4.0)
     batches = list(cached.join(windows, form="top_k").batches(len(windows)))
@@ -355,7 +355,7 @@ def test_data_that_do_not_say_what_they_carry_are_refused_at_the_second_step(win
 
 @pytest.mark.nightly
 def test_loss_ratio_balance_is_the_formula_with_one_loss(windows):
-    """On one batch an epoch: `c = ratio * student_loss / loss`."""
+    """With one batch per epoch: `c = ratio * student_loss / loss`."""
     distiller = new_distiller()
     fit(distiller, windows, LossRatioBalance(0.25, every=1))
     teacher, logits, labels = rows(distiller.student, windows)
@@ -363,7 +363,7 @@ def test_loss_ratio_balance_is_the_formula_with_one_loss(windows):
     expected = 0.25 * student_loss / divergences(teacher, logits, 1.0).mean()
     weight = distiller.distillation_loss_weights["soft"]
     np.testing.assert_allclose(float(weight), expected, rtol=1e-5)  # float32
-    # The next step's distillation loss is then the promised share of the student's.
+    # The next step's distillation loss is then the given ratio of the student's.
     logs = fit(distiller, windows)
     np.testing.assert_allclose(logs["distillation_loss"], [0.25 * student_loss], rtol=1e-5)
 
@@ -380,7 +380,7 @@ def test_loss_ratio_balance_counts_optimizer_steps_over_epochs(windows, steps_pe
         Recorder(lambda model, name=name: model.distillation_loss_weights[name]) for name in names
     ]
     balance = LossRatioBalance(3.0, every=2)
-    # In the second epoch the windows are other ones, so that a mean of both epochs would show.
+    # In the second epoch the windows differ, so that a mean of both epochs would be detected.
     for part in (windows, windows.subset(np.arange(len(windows))[::-1])):
         fit(distiller, part, balance, *recorders, batch_size=8)
 
@@ -415,7 +415,7 @@ def test_a_loss_of_size_0_keeps_its_weight():
 
 
 def gradient_norms(student, windows, temperatures):
-    """Length of each term's gradient over all weights of the student, its terms written here."""
+    """Length of each term's gradient over all weights of the student, with terms written here."""
     labelled = windows.labels > 0
     teacher = tf.constant(teacher_table()[windows.history[labelled]])
     with tf.GradientTape(persistent=True) as tape:
@@ -459,7 +459,7 @@ def test_gradient_norm_balance_is_the_formula(windows):
         expected = [of_half[half] for half in (0, 0, 1, 1, 0, 0)]
         # Tolerance: float32 gradients, summed in another order.
         np.testing.assert_allclose(recorder.before, expected, rtol=1e-4)
-        assert abs(of_half[0] / of_half[1] - 1) > 0.01  # the halves can be told apart
+        assert abs(of_half[0] / of_half[1] - 1) > 0.01  # the halves are distinguishable
 
 
 @pytest.mark.nightly
@@ -472,7 +472,7 @@ def test_gradient_norm_balance_with_one_loss(windows):
 
 
 @pytest.mark.nightly
-def test_a_second_fit_goes_on_in_the_balances_count(windows):
+def test_a_second_fit_continues_the_balances_count(windows):
     """After 3 steps, `every=4`: the next setting comes with step 4, not at the start."""
     distiller = new_distiller()
     weight = Recorder(lambda model: model.distillation_loss_weights["soft"])
@@ -525,7 +525,7 @@ def test_balancing_against_absent_labels_is_refused(windows, kind):
         distiller.fit(batches, verbose=0, callbacks=[balance])
 
 
-def test_a_student_loss_weight_cannot_rise_over_batches_without_labels():
+def test_a_student_loss_weight_cannot_increase_with_batches_without_labels():
     student = tf.keras.Sequential([tf.keras.layers.Dense(4)])
     distiller = td.Distiller(
         student, lambda batch, _: batch["inputs"], SoftTargetKLDivergence(), student_loss_weight=0.0
@@ -534,7 +534,7 @@ def test_a_student_loss_weight_cannot_rise_over_batches_without_labels():
     schedule = td.Schedule("student_loss_weight", 0.0, 1.0, num_steps=10)
     with pytest.raises(ValueError, match="batches have no labels.* a schedule from 0 to 1"):
         distiller.fit(tf.zeros([8, 4]), batch_size=2, verbose=0, callbacks=[schedule])
-    # With labels the same distiller may follow it; the step before was taken.
+    # With labels the same distiller can follow it; the step before was taken.
     labels = tf.zeros([8], tf.int32)
     distiller.fit(tf.zeros([8, 4]), labels, batch_size=2, verbose=0, callbacks=[schedule])
     np.testing.assert_allclose(

@@ -1,4 +1,4 @@
-"""The teacher is a guest: whatever it is, it teaches, and leaves as it came."""
+"""Any kind of teacher can be used, and is not changed."""
 
 import io
 import zipfile
@@ -65,7 +65,7 @@ def trained_teacher(examples):
 
 
 def state_of(model):
-    """Everything of a model that distillation might touch, as values to compare."""
+    """All state of a model that distillation could change, as values to compare."""
     layers = [m for m in model.submodules if isinstance(m, tf.keras.layers.Layer)]
     optimizer = model.optimizer
     return {
@@ -118,7 +118,7 @@ def as_itself(model):
 
 
 def as_a_function(model):
-    """Says nothing of training mode."""
+    """Without a `training` argument."""
     return lambda batch, candidate_ids: model(batch[columns.INPUTS])
 
 
@@ -127,7 +127,7 @@ WAYS = [as_itself, as_a_function]
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("eagerly", [nightly(False), True])
-def test_a_compiled_keras_model_teaches_and_is_left_as_it_was(examples, way, eagerly):
+def test_a_compiled_keras_teacher_is_not_changed(examples, way, eagerly):
     model = trained_teacher(examples)
     before = state_of(model)
     assert before["optimizer"] and not all(before["trainable"])
@@ -139,8 +139,8 @@ def test_a_compiled_keras_model_teaches_and_is_left_as_it_was(examples, way, eag
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_keras_model_teaches_in_inference_mode(examples, way):
-    """Its knowledge is that of its moving statistics, without dropout, in `fit` as well."""
+def test_a_keras_teacher_runs_in_inference_mode(examples, way):
+    """Its outputs use its moving statistics, without dropout, in `fit` as well."""
     inputs, labels = examples
     model, student = trained_teacher(examples), classifier()
     kernel, bias, gamma, beta, mean, variance, out, out_bias = (
@@ -203,8 +203,8 @@ def test_no_gradient_reaches_a_keras_teacher(examples, way, loss):
     assert all(np.abs(gradient).max() > 1e-4 for gradient in gradients[ours:])
 
 
-def test_a_keras_teacher_may_call_its_last_layer_logits(examples):
-    """An attribute of that name is a layer, not the answer to the distiller's question."""
+def test_a_keras_teacher_may_have_a_layer_called_logits(examples):
+    """An attribute of that name is a layer, not the teacher's method."""
     inputs, labels = (tf.constant(part) for part in examples)
 
     class Large(tf.keras.Model):
@@ -240,7 +240,7 @@ def fitted_two_tower(windows):
 
 
 @pytest.mark.nightly
-def test_a_live_two_tower_teaches_and_is_left_as_it_was(windows, fitted_two_tower):
+def test_a_live_two_tower_teacher_is_not_changed(windows, fitted_two_tower):
     teacher = fitted_two_tower
     before, fingerprint = state_of(teacher), teacher.fingerprint()
     distilled(Distiller(retrieval_student(), teacher, SoftTargetKLDivergence()), windows.batches(4))
@@ -249,7 +249,7 @@ def test_a_live_two_tower_teaches_and_is_left_as_it_was(windows, fitted_two_towe
     teacher.fit(windows.batches(4), verbose=0)  # and it can still be trained
 
 
-def test_a_cached_two_tower_teaches_as_the_live_one_and_is_left_as_it_was(
+def test_a_cached_two_tower_teaches_like_the_live_one_and_is_not_changed(
     windows, fitted_two_tower, tmp_path
 ):
     teacher = fitted_two_tower
@@ -277,14 +277,14 @@ def test_a_cached_two_tower_teaches_as_the_live_one_and_is_left_as_it_was(
     assert cached.fingerprint() == fingerprint
 
 
-def test_cross_fitted_teachers_are_left_as_they_were(windows, tmp_path):
-    taught = {}
+def test_cross_fitted_teachers_are_not_changed(windows, tmp_path):
+    fold_teachers = {}
 
     def train_teacher(others, fold):
         teacher = bert_two_tower(seed=fold)
         teacher.compile(optimizer=tf.keras.optimizers.Adam(0.1), run_eagerly=True)
         teacher.fit(others.batches(99), verbose=0)
-        taught[fold] = teacher, state_of(teacher)
+        fold_teachers[fold] = teacher, state_of(teacher)
         return teacher
 
     cached = td.cross_fit(
@@ -293,13 +293,13 @@ def test_cross_fitted_teachers_are_left_as_they_were(windows, tmp_path):
     distiller = Distiller(retrieval_student(), cached, SoftTargetKLDivergence())
     for form in ("embeddings", "top_k"):
         distilled(distiller, cached.join(windows, form=form).batches(99), eagerly=True)
-    assert sorted(taught) == [0, 1]
-    for teacher, before in taught.values():
+    assert sorted(fold_teachers) == [0, 1]
+    for teacher, before in fold_teachers.values():
         assert_same(state_of(teacher), before)
 
 
-def test_a_plain_function_teaches_from_what_the_batch_says(windows):
-    """The student reads histories; the teacher a column that the student knows nothing of."""
+def test_a_plain_function_can_read_any_column_of_the_batch(windows):
+    """The student reads histories; the teacher a column that the student does not read."""
     moods = np.random.default_rng(4).normal(size=(len(windows), 2)).astype(np.float32)
     taste = np.random.default_rng(5).normal(size=(2, NUM_ITEMS)).astype(np.float32)
 
@@ -327,8 +327,8 @@ def test_a_plain_function_teaches_from_what_the_batch_says(windows):
     np.testing.assert_array_equal(moods, before[1])
 
 
-def test_a_keras_model_of_other_columns_teaches_a_history_student(windows):
-    """A Keras teacher is called with the whole batch, of which it takes what it reads."""
+def test_a_keras_teacher_of_other_columns_teaches_a_history_student(windows):
+    """A Keras teacher is called with the complete batch, and reads its own columns."""
 
     class Popularity(tf.keras.Model):
         def __init__(self):
@@ -354,8 +354,8 @@ def test_a_keras_model_of_other_columns_teaches_a_history_student(windows):
     np.testing.assert_array_equal(model.get_weights()[0], weights)
 
 
-def test_an_example_that_the_cache_does_not_hold_is_named(windows, tmp_path):
-    """One fold's knowledge is missing: the first of its examples is named, and its user."""
+def test_an_example_missing_in_the_cache_is_named(windows, tmp_path):
+    """One fold's knowledge is missing: the error names the first of its examples, and its user."""
     cached = td.cross_fit(
         lambda _, fold: bert_two_tower(seed=fold),
         windows,
@@ -388,4 +388,5 @@ def test_a_batch_without_its_knowledge_is_refused_before_training(windows, tmp_p
     for weight, old in zip(student.get_weights(), before):
         np.testing.assert_array_equal(weight, old)
     distiller.compile(optimizer="adam")
-    distiller.fit(cached.join(windows, form=form).batches(4), verbose=0)  # as the message says
+    # the advice of the message
+    distiller.fit(cached.join(windows, form=form).batches(4), verbose=0)

@@ -1,4 +1,4 @@
-"""Several small batches as one step: against one large batch, and by hand."""
+"""Several small batches as one step: compared with one large batch, and by hand."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def weights_after(optimizer, batch_size, epochs=3, **compile_options):
     student = RetrievalStudent.from_history(
         num_items=NUM_ITEMS, max_history=MAX_HISTORY, embedding_dim=4, seed=1
     )
-    # Embeddings of size 1: with the initial ones, of .05, hardly anything would move.
+    # Embeddings of size 1: with the initial ones, of .05, weights would hardly change.
     student.candidate_tower.id_embeddings.assign(20.0 * student.candidate_tower.id_embeddings)
     table = tf.constant(np.random.default_rng(3).normal(size=(NUM_ITEMS, NUM_ITEMS)), tf.float32)
 
@@ -73,7 +73,7 @@ def test_4_batches_of_4_windows_train_like_one_of_16(new_optimizer, compile_opti
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=2e-6)
 
 
-def test_a_step_is_taken_at_every_num_steps_th_batch_and_counted_by_the_inner_optimizer():
+def test_a_step_is_taken_every_num_steps_batches_and_counted_by_the_inner_optimizer():
     optimizer = GradientAccumulation(SGD(1.0), num_steps=3)
     weight = tf.Variable(10.0)
     seen = [apply(optimizer, weight, gradient) for gradient in (1.0, 2.0, 6.0, 3.0, 3.0, 3.0, 9.0)]
@@ -83,7 +83,7 @@ def test_a_step_is_taken_at_every_num_steps_th_batch_and_counted_by_the_inner_op
     assert int(optimizer.optimizer.iterations) == 2
 
 
-def test_one_step_is_the_inner_optimizer_itself():
+def test_one_step_equals_the_inner_optimizer():
     alone, wrapped = tf.Variable([1.0, -2.0]), tf.Variable([1.0, -2.0])
     gradients = ([0.5, 0.1], [-3.0, 0.2], [0.0, 1.0])
     expected = apply(Adam(0.1), alone, *gradients)
@@ -110,7 +110,7 @@ def test_rows_of_an_embedding_that_are_read_twice_count_twice():
         ({"global_clipnorm": 5.0}, ([30.0, 0.0], [0.0, 40.0]), [-3.0, -4.0]),
     ],
 )
-def test_clipping_sees_the_mean_gradient(limit, gradients, expected):
+def test_clipping_uses_the_mean_gradient(limit, gradients, expected):
     optimizer = GradientAccumulation(SGD(1.0, **limit), num_steps=2)
     moved = apply(optimizer, tf.Variable([0.0, 0.0]), *gradients)
     np.testing.assert_allclose(moved, expected, rtol=1e-6)  # one square root in float32
@@ -138,7 +138,7 @@ def test_keras_callbacks_set_the_learning_rate():
     schedule = tf.keras.callbacks.LearningRateScheduler(lambda epoch: [1.0, 0.25][epoch])
     ones = np.ones([4, 1], np.float32)
     model.fit(ones, 0 * ones, batch_size=1, epochs=2, callbacks=[schedule], verbose=0)
-    # Two steps an epoch, of 1 and of 0.25.
+    # Two steps per epoch, of 1 and of 0.25.
     assert model.get_weights()[0] == 100.0 - 2 * 1.0 - 2 * 0.25
 
 
@@ -149,7 +149,7 @@ def test_a_learning_rate_schedule_counts_steps_and_not_batches():
     assert apply(optimizer, tf.Variable(0.0), 4.0, 4.0, 4.0, 4.0) == -5.0
 
 
-def test_the_inner_optimizers_average_of_the_weights_is_what_fit_leaves():
+def test_after_fit_the_weights_are_the_inner_optimizers_average():
     model = linear_model(GradientAccumulation(SGD(1.0, use_ema=True, ema_momentum=0.5), 2))
     ones = np.ones([4, 1], np.float32)
     model.fit(ones, 0 * ones, batch_size=1, verbose=0)
@@ -206,7 +206,7 @@ def train(model, batches):
     one_in(3, [(way, wrap) for way in ("keras file", "checkpoint") for wrap in WRAPS]),
 )
 @pytest.mark.filterwarnings("ignore:Gradients do not exist:UserWarning")
-def test_a_saved_model_goes_on_in_the_middle_of_an_accumulation(tmp_path, way, wrap):
+def test_a_saved_model_continues_in_the_middle_of_an_accumulation(tmp_path, way, wrap):
     expected = train(accumulating_model(wrap=wrap), noisy_batches(6))
     model = accumulating_model(wrap=wrap)
     halfway = train(model, noisy_batches(3))  # one step taken and one batch waiting
@@ -221,14 +221,14 @@ def test_a_saved_model_goes_on_in_the_middle_of_an_accumulation(tmp_path, way, w
     weights = train(again, noisy_batches(3, first=3))
     for one, other in zip(weights, expected):
         np.testing.assert_array_equal(one, other)
-    assert np.abs(weights[-1] - halfway[-1]).max() > 1e-3  # it went on
+    assert np.abs(weights[-1] - halfway[-1]).max() > 1e-3  # it continued
     accumulation = getattr(again.optimizer, "inner_optimizer", again.optimizer)
     assert int(accumulation.iterations) == 6
     assert int(accumulation.optimizer.iterations) == 3
 
 
-def test_its_variables_are_the_whole_state():
-    """What another optimizer needs to go on, inner momentum included."""
+def test_its_variables_are_the_complete_state():
+    """All that another optimizer needs to continue, inner momentum included."""
     optimizers, weights = [], []
     for _ in range(2):
         optimizers.append(GradientAccumulation(Adam(0.1), num_steps=2))
@@ -243,11 +243,11 @@ def test_its_variables_are_the_whole_state():
     assert apply(optimizers[1], weights[1], [0.5, 0.5]) == expected
 
 
-def test_a_batch_that_loss_scaling_leaves_out_is_not_counted():
+def test_a_batch_skipped_by_loss_scaling_is_not_counted():
     accumulation = GradientAccumulation(SGD(1.0), num_steps=2)
     optimizer = LossScaleOptimizer(accumulation, initial_scale=4.0)
     weight = tf.Variable(5.0)
-    # A user of `apply_gradients` scales by hand; these gradients are taken as they are.
+    # A user of `apply_gradients` scales manually; these gradients are used unchanged.
     optimizer.get_scaled_loss(tf.constant(1.0))
     optimizer.get_unscaled_gradients([tf.constant(1.0)])
     assert apply(optimizer, weight, 1.0, float("inf")) == 5.0
@@ -257,7 +257,7 @@ def test_a_batch_that_loss_scaling_leaves_out_is_not_counted():
     assert apply(optimizer, weight, 0.0) == 2.5
 
 
-def test_loss_scaling_around_it_unscales_and_survives_its_config():
+def test_loss_scaling_around_it_unscales_and_keeps_its_config():
     optimizer = LossScaleOptimizer(
         GradientAccumulation(SGD(0.5), num_steps=2), initial_scale=1024.0
     )
@@ -277,7 +277,7 @@ def test_loss_scaling_around_it_unscales_and_survives_its_config():
 
 
 @pytest.mark.parametrize("num_steps", [0, -1, 1.5, float("nan"), float("inf")])
-def test_num_steps_that_is_no_whole_number_of_at_least_1_is_refused(num_steps):
+def test_num_steps_must_be_a_whole_number_of_at_least_1(num_steps):
     words = r"`num_steps` must be a whole number of at least 1\. Received: num_steps="
     with pytest.raises(ValueError, match=words):
         GradientAccumulation(SGD(1.0), num_steps)
@@ -286,7 +286,7 @@ def test_num_steps_that_is_no_whole_number_of_at_least_1_is_refused(num_steps):
 @pytest.mark.parametrize(
     ("num_batches", "num_steps", "warned"), [(3, 4, True), (3, 3, False), (4, 3, False)]
 )
-def test_a_fit_without_a_step_is_said(num_batches, num_steps, warned, caplog):
+def test_a_fit_without_a_step_is_reported(num_batches, num_steps, warned, caplog):
     model = tf.keras.Sequential([tf.keras.Input([1]), tf.keras.layers.Dense(1)])
     model.compile(GradientAccumulation(SGD(0.1), num_steps), "mse", run_eagerly=True)
     before = model.get_weights()[0].copy()

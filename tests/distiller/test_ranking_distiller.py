@@ -1,4 +1,4 @@
-"""The ranking step against float64 NumPy, the twin's training bit for bit, and its promises."""
+"""The ranking step against float64 NumPy, and the twin's training bit for bit."""
 
 import numpy as np
 import pytest
@@ -39,12 +39,12 @@ def mean(values, weights):
     return np.sum(np.float64(values)[counts] * weights[counts]) / np.sum(weights[counts])
 
 
-def spoken(examples, task):
-    """Weights of the rows of which the teacher speaks, and its logits there; 0 elsewhere."""
-    said = np.float64(examples[columns.teacher_logits(task)])
-    weights = np.float64(examples.get(columns.SAMPLE_WEIGHT, np.ones(len(said))))
-    weights = np.where(np.isnan(said).all(axis=1), 0.0, weights)
-    return weights, np.where(np.isnan(said), 0.0, said)
+def teacher_rows(examples, task):
+    """Weights of the rows with teacher logits, and the logits; 0 elsewhere."""
+    output = np.float64(examples[columns.teacher_logits(task)])
+    weights = np.float64(examples.get(columns.SAMPLE_WEIGHT, np.ones(len(output))))
+    weights = np.where(np.isnan(output).all(axis=1), 0.0, weights)
+    return weights, np.where(np.isnan(output), 0.0, output)
 
 
 def label_weights(examples, task):
@@ -57,10 +57,10 @@ def student_losses_by_hand(examples, logits):
     rows = np.arange(len(examples["item_id"]))
     rating = np.nan_to_num(examples[columns.label("rating")], nan=1.0).astype(int)
     like = np.nan_to_num(np.float64(examples[columns.label("like")]))
-    said = np.float64(logits["like"][:, 0])
+    output = np.float64(logits["like"][:, 0])
     return {
         "rating": -log_softmax(logits["rating"])[rows, rating - 1],
-        "like": -(like * np.log(sigmoid(said)) + (1 - like) * np.log(sigmoid(-said))),
+        "like": -(like * np.log(sigmoid(output)) + (1 - like) * np.log(sigmoid(-output))),
         "next_item": -log_softmax(logits["next_item"])[rows, examples["item_id"] - 1],
     }
 
@@ -80,16 +80,16 @@ def test_terms_are_the_equation(w, weighted):
         student_loss_weight=w,
     )
     terms = distiller.loss_terms(one_batch(examples), training=False)
-    logits = {task: said.numpy() for task, said in student.logits(one_batch(examples)).items()}
+    logits = {task: output.numpy() for task, output in student.logits(one_batch(examples)).items()}
 
-    weights, said = spoken(examples, "rating")
-    kl = mean(divergence(said, logits["rating"], 2.0), weights)
-    mse = mean(((said - logits["rating"]) ** 2).mean(axis=1), weights)
-    weights, said = spoken(examples, "like")
-    bce = mean(bernoulli(said, logits["like"], 1.5), weights)
+    weights, output = teacher_rows(examples, "rating")
+    kl = mean(divergence(output, logits["rating"], 2.0), weights)
+    mse = mean(((output - logits["rating"]) ** 2).mean(axis=1), weights)
+    weights, output = teacher_rows(examples, "like")
+    bce = mean(bernoulli(output, logits["like"], 1.5), weights)
     by_hand = student_losses_by_hand(examples, logits)
     own = {task: mean(by_hand[task], label_weights(examples, task)) for task in ("rating", "like")}
-    all_rows = np.float64(examples.get(columns.SAMPLE_WEIGHT, np.ones(len(said))))
+    all_rows = np.float64(examples.get(columns.SAMPLE_WEIGHT, np.ones(len(output))))
     own["next_item"] = mean(by_hand["next_item"], all_rows)
     w = w if isinstance(w, dict) else {"rating": w, "like": w}
     rating = w["rating"] * own["rating"] + (1 - w["rating"]) * (0.5 * kl + 0.125 * mse)
@@ -118,7 +118,7 @@ BALANCES = {
 
 
 def trained(model, examples, **options):
-    tf.random.set_seed(3)  # eager dropout would go on where another model's of its seed ended
+    tf.random.set_seed(3)  # eager dropout would continue where another model of its seed ended
     model.compile(optimizer=Adam(0.02), **options)
     model.fit(batches_of(examples), epochs=2, verbose=0)
     student = getattr(model, "student", model)
@@ -132,9 +132,9 @@ def test_student_loss_weight_1_trains_bit_for_bit_like_the_twin(balance):
     examples = with_weights(example_columns())
     make = BALANCES[balance]
     twin = new_student(dropout=0.3, task_balance=make())
-    taught = new_student(dropout=0.3, task_balance=make())
+    distilled = new_student(dropout=0.3, task_balance=make())
     initial = [weight.numpy() for weight in twin.trainable_variables]
-    distiller = Distiller(taught, None, three_losses(), student_loss_weight=1.0)
+    distiller = Distiller(distilled, None, three_losses(), student_loss_weight=1.0)
     eagerly = {"run_eagerly": balance != "gradient norm"}  # one in a graph: building it takes long
     of_twin, of_taught = trained(twin, examples, **eagerly), trained(distiller, examples, **eagerly)
     metrics = {id(v) for metric in twin.metrics for v in metric.variables}
@@ -148,7 +148,7 @@ def test_student_loss_weight_1_trains_bit_for_bit_like_the_twin(balance):
 
 @pytest.mark.parametrize("balance", BALANCES)
 def test_the_students_own_balance_combines_the_totals(balance):
-    """After some steps, so that what a balance learns is not what it began with."""
+    """After some steps, so that the balance's weights differ from the initial ones."""
     examples = example_columns()
     student = new_student(task_balance=BALANCES[balance]())
     distiller = Distiller(student, None, three_losses(), student_loss_weight=0.25)
@@ -174,7 +174,7 @@ def test_the_students_own_balance_combines_the_totals(balance):
 
 
 @pytest.mark.nightly
-def test_student_loss_weight_0_learns_the_teacher_whatever_the_labels_are():
+def test_student_loss_weight_0_learns_from_the_teacher_for_any_labels():
     examples = example_columns()
     other = examples | {
         columns.label("rating"): 6.0 - examples[columns.label("rating")],
@@ -192,8 +192,8 @@ def test_student_loss_weight_0_learns_the_teacher_whatever_the_labels_are():
         np.testing.assert_array_equal(one, same)
 
 
-def test_a_row_of_weight_0_or_of_nan_might_as_well_not_be_there():
-    """Rows of weight 0 may hold what they like; the teacher's NaN rows still teach their label."""
+def test_a_row_of_weight_0_or_of_nan_equals_no_row():
+    """Rows of weight 0 may hold any values; rows with NaN teacher logits train on their label."""
     examples = with_weights(example_columns())
     spoilt = {name: values.copy() for name, values in examples.items()}
     nothing = examples[columns.SAMPLE_WEIGHT] == 0
@@ -210,7 +210,7 @@ def test_a_row_of_weight_0_or_of_nan_might_as_well_not_be_there():
         np.testing.assert_allclose(all_terms[0][name], value, rtol=1e-6, err_msg=name)
 
 
-def test_a_batch_of_which_the_teacher_says_nothing_is_learnt_from_its_labels():
+def test_a_batch_without_teacher_logits_trains_on_its_labels():
     examples = example_columns()
     silent = examples | {
         columns.teacher_logits(task): np.full_like(examples[columns.teacher_logits(task)], np.nan)
@@ -224,7 +224,7 @@ def test_a_batch_of_which_the_teacher_says_nothing_is_learnt_from_its_labels():
     )
 
 
-def test_epoch_logs_are_means_over_the_rows_of_each_term_whatever_the_last_batch():
+def test_epoch_logs_are_means_over_the_rows_of_each_term_for_any_last_batch():
     """With a learning rate of 0, an epoch of batches of 7, 7, 7 and 3 is one batch of 24."""
     examples = with_weights(example_columns())
     distiller = Distiller(new_student(), None, three_losses())
@@ -232,7 +232,7 @@ def test_epoch_logs_are_means_over_the_rows_of_each_term_whatever_the_last_batch
     logs = distiller.fit(batches_of(examples, 7), verbose=0).history
     terms = distiller.loss_terms(one_batch(examples), training=True)
     assert set(logs) == set(terms)
-    for name in set(terms) - {"total_loss"}:  # a ratio of sums is no mean of ratios
+    for name in set(terms) - {"total_loss"}:  # a ratio of sums is not a mean of ratios
         np.testing.assert_allclose(logs[name], [terms[name]], rtol=1e-5, err_msg=name)
 
 
@@ -243,9 +243,9 @@ def test_evaluate_is_without_dropout_and_adds_the_tasks_metrics():
     distiller.compile(optimizer="adam", run_eagerly=True)
     first = distiller.evaluate(batches_of(examples), verbose=0, return_dict=True)
     assert distiller.evaluate(batches_of(examples), verbose=0, return_dict=True) == first
-    said = student.predictions(one_batch(examples))["rating"].numpy().astype(np.float64)
+    output = student.predictions(one_batch(examples))["rating"].numpy().astype(np.float64)
     weights = label_weights(examples, "rating")
-    errors = (said - np.nan_to_num(examples[columns.label("rating")])) ** 2
+    errors = (output - np.nan_to_num(examples[columns.label("rating")])) ** 2
     expected = np.sqrt(mean(errors, weights))
     np.testing.assert_allclose(first["rating_root_mean_squared_error"], expected, rtol=1e-5)
     logs = distiller.fit(
@@ -255,17 +255,17 @@ def test_evaluate_is_without_dropout_and_adds_the_tasks_metrics():
     assert "rating_root_mean_squared_error" not in logs
 
 
-def test_predict_gives_the_students_predictions():
+def test_predict_returns_the_students_predictions():
     examples = example_columns()
     distiller = Distiller(new_student(), None, three_losses())
-    said = distiller.predict(batches_of(examples), verbose=0)
+    output = distiller.predict(batches_of(examples), verbose=0)
     expected = distiller.student.predictions(one_batch(examples))
-    assert set(said) == {"rating", "like", "next_item"}
-    for task in said:
-        np.testing.assert_allclose(said[task], expected[task], rtol=1e-5)
+    assert set(output) == {"rating", "like", "next_item"}
+    for task in output:
+        np.testing.assert_allclose(output[task], expected[task], rtol=1e-5)
 
 
-def test_the_student_and_each_teacher_run_once_a_step():
+def test_the_student_and_each_teacher_run_once_per_step():
     calls = []
 
     def teacher(batch, _):
@@ -284,17 +284,17 @@ def test_the_student_and_each_teacher_run_once_a_step():
     student.call = lambda *args, **kwargs: calls.append("student") or forward(*args, **kwargs)
     distiller = Distiller(student, teacher, three_losses())
     distiller.compile(optimizer="adam", run_eagerly=True)
-    distiller.train_on_batch(one_batch(examples))  # looks at the batch first
+    distiller.train_on_batch(one_batch(examples))  # checks the batch first
     calls.clear()
     distiller.train_on_batch(one_batch(examples))
     assert sorted(calls) == ["student", "teacher"]
 
 
 def test_items_of_the_history_are_masked_in_the_teachers_logits_too():
-    """Float64: both softmaxes are over the items that the history does not hold."""
+    """Float64: both softmaxes are over the items outside the history."""
     examples = example_columns()
-    said = np.nan_to_num(examples[columns.teacher_logits("next_item")])
-    examples[columns.teacher_logits("next_item")] = said
+    output = np.nan_to_num(examples[columns.teacher_logits("next_item")])
+    examples[columns.teacher_logits("next_item")] = output
     student = new_student("next_item")
     distiller = Distiller(student, None, SoftTargetKLDivergence(2.0, name="kl"))
     terms = distiller.loss_terms(one_batch(examples), training=False)
@@ -303,7 +303,7 @@ def test_items_of_the_history_are_masked_in_the_teachers_logits_too():
     for row, history in enumerate(examples[columns.HISTORY]):
         left = [item - 1 for item in range(1, NUM_ITEMS + 1) if item not in history]
         assert len(left) < NUM_ITEMS or not history.any()
-        values.append(divergence(said[row : row + 1, left], logits[row : row + 1, left], 2.0)[0])
+        values.append(divergence(output[row : row + 1, left], logits[row : row + 1, left], 2.0)[0])
     np.testing.assert_allclose(terms["kl"], np.mean(values), rtol=1e-5)
 
 

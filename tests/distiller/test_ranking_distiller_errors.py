@@ -1,4 +1,4 @@
-"""Every mistake is told in words, at construction or at the first batch, before weights move."""
+"""Every error is raised with a clear message, at construction or at the first batch."""
 
 import numpy as np
 import pytest
@@ -48,7 +48,7 @@ class Movielens(tfrs.Model):
         (with_hidden_task, ValueError, "No task of the student may be called 'hidden'"),
     ],
 )
-def test_a_student_that_cannot_be_taught_is_refused(make, error, words):
+def test_an_invalid_student_is_refused(make, error, words):
     with pytest.raises(error, match=words):
         Distiller(make(), None, bce)
 
@@ -139,7 +139,7 @@ def test_bad_arguments_are_refused_at_construction(student, losses, changes, err
 
 
 def assert_refused(distiller, examples, words, eagerly=True):
-    """`fit` says these words, and nothing was trained."""
+    """`fit` raises this message, and nothing was trained."""
     distiller.compile(optimizer=tf.keras.optimizers.Adam(0.1), run_eagerly=eagerly)
     before = [weight.numpy() for weight in distiller.student.trainable_variables]
     with pytest.raises(ValueError, match=words):
@@ -153,11 +153,11 @@ EAGERLY = pytest.mark.parametrize("eagerly", [False, True])
 
 
 def spoilt(task, row, value):
-    """Teacher logits that are good everywhere else."""
+    """Teacher logits that are valid everywhere else."""
     examples = example_columns()
-    said = examples[columns.teacher_logits(task)]
-    said[:] = np.nan_to_num(said) - 1.0
-    said[row] = value
+    output = examples[columns.teacher_logits(task)]
+    output[:] = np.nan_to_num(output) - 1.0
+    output[row] = value
     return examples
 
 
@@ -190,7 +190,7 @@ def reader(task):
         ),
     ],
 )
-def test_values_that_would_spoil_the_student_are_refused(task, teachers, value, words, eagerly):
+def test_invalid_teacher_values_are_refused(task, teachers, value, words, eagerly):
     losses = {task: LOSSES[task]}
     distiller = Distiller(new_student("rating", "like"), teachers, losses)
     assert_refused(distiller, spoilt(task, 5, value), words, eagerly)
@@ -203,11 +203,11 @@ def test_rows_without_ids_are_counted_within_the_batch():
     assert_refused(distiller, examples, "for example 5$")
 
 
-def test_probabilities_of_ratings_are_refused_also_beside_rows_of_nan():
+def test_probabilities_of_ratings_are_refused_also_with_rows_of_nan():
     examples = example_columns()
-    said = examples[columns.teacher_logits("rating")]
-    said[:] = np.exp(said) / np.exp(said).sum(axis=1, keepdims=True)
-    assert np.isnan(said[:8]).any() and not np.isnan(said[:8]).all()
+    output = examples[columns.teacher_logits("rating")]
+    output[:] = np.exp(output) / np.exp(output).sum(axis=1, keepdims=True)
+    assert np.isnan(output[:8]).any() and not np.isnan(output[:8]).all()
     distiller = Distiller(new_student("rating"), None, kl)
     assert_refused(distiller, examples, "The teacher's logits are probabilities: none is negative")
 
@@ -224,7 +224,7 @@ def test_probabilities_of_likes_are_warned_of_and_their_logits_are_not():
 
 
 @EAGERLY
-def test_a_label_that_its_task_cannot_have_is_refused(eagerly):
+def test_an_invalid_label_is_refused(eagerly):
     examples = example_columns()
     examples[columns.label("rating")][3] = 7.0
     distiller = Distiller(new_student("rating"), None, kl)
@@ -258,7 +258,7 @@ def test_a_student_that_has_diverged_is_named():
         ({"hidden": layer}, lambda batch, _: None, "", "FunctionTeacher has none: it has no"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_compared_is_refused_before_training(losses, teachers, absent, words):
+def test_incompatible_shapes_are_refused_before_training(losses, teachers, absent, words):
     examples = example_columns()
     examples.pop(absent, None)
     distiller = Distiller(new_student("rating", "like"), teachers, losses)
@@ -274,7 +274,7 @@ def test_logits_of_other_rows_that_would_broadcast_are_refused(eagerly):
     assert_refused(distiller, examples, words, eagerly)
 
 
-def test_layers_of_something_else_than_rows_are_refused():
+def test_layers_with_other_rows_are_refused():
     examples = example_columns()
     whole = HiddenRepresentationDistillation("hidden_0", "vectors", name="hint")
     teacher = Distiller(
@@ -292,7 +292,7 @@ class _Catalogue:
         return {"vectors": tf.zeros([12, 6])}
 
 
-def test_without_their_weight_labels_may_be_absent():
+def test_labels_may_be_absent_if_their_weight_is_0():
     examples = example_columns()
     del examples[columns.label("like")]
     student = new_student("rating", "like")

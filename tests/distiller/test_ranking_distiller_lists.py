@@ -1,4 +1,4 @@
-"""Losses over a query's candidates: which rows are compared, and what a list counts."""
+"""Losses over a query's candidates: the compared rows, and the weight of a list."""
 
 import copy
 
@@ -56,7 +56,7 @@ def softmax_divergence(teacher, student):
 
 
 def by_query(examples, teacher, student, value):
-    """Weighted mean over lists: of rows that count, of two rows or more, weighed by their rows."""
+    """Weighted mean over lists of two or more valid rows, weighted by their rows."""
     weights = np.float64(examples.get(columns.SAMPLE_WEIGHT, np.ones(len(teacher))))
     weights = np.where(np.isnan(teacher), 0.0, weights)
     values, totals = [], []
@@ -79,7 +79,7 @@ LOSSES = {
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("name", LOSSES)
 def test_rows_of_one_query_are_compared(name, weighted):
-    """Of whatever order in the batch; NaN rows and rows of weight 0 are not in their list."""
+    """In any order in the batch; NaN rows and rows of weight 0 are not in their list."""
     examples = with_weights(example_columns(2)) if weighted else example_columns(2)
     make, value = LOSSES[name]
     student = new_student("like")
@@ -92,14 +92,14 @@ def test_rows_of_one_query_are_compared(name, weighted):
 
 
 def test_a_task_of_several_logits_is_ranked_by_its_prediction():
-    """The expected rating, of teacher and student alike."""
+    """The expected rating, for teacher and student."""
     examples = example_columns(2)
     student = new_student("rating")
     distiller = Distiller(student, None, PairwiseDistillation(name="own"))
     terms = distiller.loss_terms(one_batch(examples), training=False)
     logits = student(one_batch(examples)).heads["rating"].logits.numpy()
-    said = examples[columns.teacher_logits("rating")]
-    teacher, pupil = (np.exp(log_softmax(x)) @ LEVELS for x in (said, logits))
+    output = examples[columns.teacher_logits("rating")]
+    teacher, pupil = (np.exp(log_softmax(x)) @ LEVELS for x in (output, logits))
     expected = by_query(examples, teacher, pupil, pairwise)
     np.testing.assert_allclose(terms["own"], expected, rtol=1e-5)
 
@@ -112,12 +112,12 @@ def test_a_next_item_row_is_the_catalogues_list():
     distiller = Distiller(student, None, ListMLEDistillation(name="own"))
     terms = distiller.loss_terms(one_batch(examples), training=False)
     logits = student(one_batch(examples)).heads["next_item"].logits.numpy()
-    said = examples[columns.teacher_logits("next_item")]
+    output = examples[columns.teacher_logits("next_item")]
     values = []
     for row, history in enumerate(examples[columns.HISTORY]):
-        left = [item for item in range(said.shape[1]) if item + 1 not in history]
-        if not np.isnan(said[row, 0]):
-            values.append(likelihood(np.float64(said[row, left]), np.float64(logits[row, left])))
+        left = [item for item in range(output.shape[1]) if item + 1 not in history]
+        if not np.isnan(output[row, 0]):
+            values.append(likelihood(np.float64(output[row, left]), np.float64(logits[row, left])))
     np.testing.assert_allclose(terms["own"], np.mean(values), rtol=1e-5)
 
 
@@ -142,7 +142,7 @@ def test_a_loss_of_lists_trains_and_puts_candidates_in_the_teachers_order():
     assert len(right) > 50 and np.mean(right) > 0.9  # by chance: a half
 
 
-def test_lists_keep_the_batchs_order_and_leave_out_what_does_not_count():
+def test_lists_keep_the_batchs_order_and_exclude_invalid_rows():
     query_ids = tf.constant([30, 10, 30, 20, 10, 30, 40, 40])
     counts = tf.constant([True, True, True, True, True, False, True, False])
     lists = lists_of(query_ids, counts)
@@ -152,7 +152,7 @@ def test_lists_keep_the_batchs_order_and_leave_out_what_does_not_count():
     assert ragged.padded(tf.range(5.0), -1.0).numpy().tolist() == [[0, 1, 4], [2, 3, -1]]
 
 
-def test_gradients_reach_the_rows_they_came_from():
+def test_gradients_reach_the_correct_rows():
     values = tf.Variable(tf.range(5.0))
     with tf.GradientTape() as tape:
         lists = lists_of(tf.constant([1, 2, 1, 2, 3]), tf.ones([5], tf.bool))
@@ -162,13 +162,13 @@ def test_gradients_reach_the_rows_they_came_from():
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_a_batch_without_any_list_counts_nothing_and_has_no_nan_gradient(name):
-    """The teacher speaks of one row of each query only."""
+def test_a_batch_without_any_list_has_loss_0_and_no_nan_gradient(name):
+    """The teacher has logits for one row of each query only."""
     examples = example_columns(2)
-    said = examples[columns.teacher_logits("like")]
+    output = examples[columns.teacher_logits("like")]
     first = np.unique(examples[columns.QUERY_ID], return_index=True)[1]
-    said[:] = NAN
-    said[first] = 1.0
+    output[:] = NAN
+    output[first] = 1.0
     student = new_student("like")
     distiller = Distiller(student, None, LOSSES[name][0]())
     with tf.GradientTape() as tape:
@@ -195,7 +195,7 @@ def test_lists_of_one_candidate_each_are_refused_before_training(eagerly):
         np.testing.assert_array_equal(weight, old)
 
 
-def test_later_batches_may_hold_lists_of_one_candidate():
+def test_later_batches_may_have_lists_of_one_candidate():
     examples = example_columns()
     examples[columns.QUERY_ID] = np.array([0, 0, *range(1, 23)], np.int32)
     examples[columns.teacher_logits("like")][:] = 1.0
@@ -205,7 +205,7 @@ def test_later_batches_may_hold_lists_of_one_candidate():
     logs = distiller.fit(batches_of(examples), verbose=0).history
     assert int(distiller.optimizer.iterations) == 3
     terms = distiller.loss_terms(one_batch(examples), training=False)
-    # The one list is all that counts, in the epoch's mean as in the batch's.
+    # Only the one list is included, in the epoch's mean as in the batch's.
     np.testing.assert_allclose(logs["own"], [terms["own"]], rtol=1e-6)
 
 
@@ -220,7 +220,7 @@ def test_a_batch_without_query_ids_is_refused():
 # OverLists
 
 
-def test_over_lists_is_the_divergence_of_each_list_by_itself():
+def test_over_lists_is_the_divergence_of_each_list():
     random = np.random.default_rng(0)
     teacher, student = random.normal(size=(2, 3, 4)).astype(np.float32)
     lengths = [4, 2, 3]
@@ -233,7 +233,7 @@ def test_over_lists_is_the_divergence_of_each_list_by_itself():
     np.testing.assert_allclose(values, expected, atol=4e-6)  # float32, times the temperature**2
 
 
-def test_over_lists_comes_back_with_its_loss():
+def test_over_lists_is_loaded_with_its_loss():
     loss = OverLists(SoftTargetKLDivergence(3.0), name="mine")
     again = tf.keras.losses.deserialize(tf.keras.losses.serialize(loss))
     assert (type(again), type(again.loss)) == (OverLists, SoftTargetKLDivergence)
@@ -241,7 +241,7 @@ def test_over_lists_comes_back_with_its_loss():
     assert OverLists(SoftTargetKLDivergence()).name == "over_lists_soft_target_kl_divergence"
 
 
-def test_a_copy_of_over_lists_has_a_temperature_of_its_own():
+def test_a_copy_of_over_lists_has_its_own_temperature():
     loss = OverLists(SoftTargetKLDivergence(3.0))
     other = copy.copy(loss)
     other.temperature = 5.0
@@ -257,6 +257,6 @@ def test_a_copy_of_over_lists_has_a_temperature_of_its_own():
         (tf.keras.losses.MeanAbsoluteError(), ValueError, "the value of MeanAbsoluteError"),
     ],
 )
-def test_a_loss_that_cannot_be_taken_over_lists_is_refused(loss, error, words):
+def test_a_loss_that_cannot_be_used_over_lists_is_refused(loss, error, words):
     with pytest.raises(error, match=words):
         OverLists(loss)

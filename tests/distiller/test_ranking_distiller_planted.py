@@ -1,4 +1,4 @@
-"""Planted data whose right answer is known: a teacher that knows it must help."""
+"""Planted data with a known truth: a teacher that predicts it must help."""
 
 import numpy as np
 import pytest
@@ -16,19 +16,19 @@ NUM_USERS, NUM_ITEMS, PER_USER = 30, 20, 8
 
 
 def planted(seed):
-    """True logits of all (user, item) pairs; 8 labels a user, each drawn from its probability."""
+    """True logits of all (user, item) pairs; 8 labels per user, each drawn from its probability."""
     random = np.random.default_rng(seed)
     user, item = random.normal(size=NUM_USERS), random.normal(size=(2, NUM_ITEMS))
     logits = item[0] + user[:, None] * item[1]
     items = np.stack([random.permutation(NUM_ITEMS)[:PER_USER] for _ in range(NUM_USERS)])
     users = np.repeat(np.arange(NUM_USERS), PER_USER)
-    said = logits[users, items.ravel()]
+    output = logits[users, items.ravel()]
     return logits, {
         columns.USER_ID: users.astype(np.int32) + 1,
         columns.ITEM_ID: items.ravel().astype(np.int32) + 1,
         columns.QUERY_ID: users.astype(np.int32),
-        columns.label("like"): (random.random(said.shape) < sigmoid(said)).astype(np.float32),
-        columns.teacher_logits("like"): said[:, None].astype(np.float32),
+        columns.label("like"): (random.random(output.shape) < sigmoid(output)).astype(np.float32),
+        columns.teacher_logits("like"): output[:, None].astype(np.float32),
     }
 
 
@@ -43,7 +43,7 @@ def new_student(seed):
 
 
 def unseen_pairs(logits, examples):
-    """Every pair without a label, and what is true of it."""
+    """Every pair without a label, and its true logit."""
     seen = np.zeros(logits.shape, bool)
     seen[examples[columns.USER_ID] - 1, examples[columns.ITEM_ID] - 1] = True
     users, items = np.nonzero(~seen)
@@ -55,7 +55,7 @@ def unseen_pairs(logits, examples):
 
 
 def excess_log_loss(student, logits, examples):
-    """Expected log loss on pairs never seen, above that of the truth: the mean KL divergence."""
+    """Expected log loss on unseen pairs, minus that of the truth: the mean KL divergence."""
     batch, true = unseen_pairs(logits, examples)
     q = np.clip(np.float64(student.predictions(batch)["like"]), 1e-6, 1 - 1e-6)
     p = sigmoid(true)
@@ -63,12 +63,12 @@ def excess_log_loss(student, logits, examples):
 
 
 def share_in_order(student, logits, examples):
-    """Of the pairs of unseen items of one user, weighed alike, how many are in the true order."""
+    """The share of correctly ordered pairs of unseen items of one user, equally weighted."""
     batch, true = unseen_pairs(logits, examples)
-    said = np.float64(student.predictions(batch)["like"])
+    output = np.float64(student.predictions(batch)["like"])
     users = batch[columns.USER_ID].numpy()
     same = (users[:, None] == users) & (true[:, None] > true)
-    return np.mean((said[:, None] > said)[same])
+    return np.mean((output[:, None] > output)[same])
 
 
 def trained(model, examples, epochs=30):
@@ -79,7 +79,7 @@ def trained(model, examples, epochs=30):
 
 
 @pytest.mark.parametrize("seed", [0, nightly(1), nightly(2)])
-def test_a_teacher_that_knows_the_truth_beats_few_noisy_labels(seed):
+def test_a_teacher_with_the_true_logits_beats_few_noisy_labels(seed):
     """The same student, seed, rows and steps; only the losses differ."""
     logits, examples = planted(seed)
     twin = trained(new_student(seed), examples)

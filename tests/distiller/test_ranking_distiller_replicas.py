@@ -1,7 +1,7 @@
-"""One training, however it runs: on two replicas, in mixed precision, with loss scaling.
+"""Equal training in every mode: on two replicas, in mixed precision, with loss scaling.
 
 TensorFlow splits the processor into two devices only before it starts, so all training happens in a
-process of its own: this file, run as a script. It prints what came out; the tests compare.
+separate process: this file, run as a script. It prints the results; the tests compare.
 """
 
 import json
@@ -51,7 +51,7 @@ def new_distiller(balance=None, dtype=None):
 
 
 def training(strategy, make=new_distiller, optimizer=tf.keras.optimizers.SGD, **options):
-    """Weights before and after an epoch, what was logged, and an evaluation."""
+    """Weights before and after an epoch, the logs, and an evaluation."""
     with strategy.scope():
         model = make()
         model.compile(optimizer=optimizer(LEARNING_RATE), **options)
@@ -74,7 +74,7 @@ BALANCES = {
 
 
 def main(names):
-    """Print what came out: of these balances alone, or of everything."""
+    """Print the results: of these balances alone, or of everything."""
     [processor] = tf.config.list_physical_devices("CPU")
     halves = [tf.config.LogicalDeviceConfiguration()] * 2
     tf.config.set_logical_device_configuration(processor, halves)
@@ -137,7 +137,7 @@ def test_a_graph_of_two_replicas_trains_like_running_eagerly(outcomes):
 @pytest.mark.nightly
 @pytest.mark.parametrize("dtype", ROUNDING)
 def test_mixed_precision_trains_like_float32(outcomes, dtype):
-    """Weights' changes come out of three steps of some ten roundings each."""
+    """Weights' changes come from three steps of some ten roundings each."""
     plain, mixed = outcomes["fixed"][0], outcomes[dtype]
     for expected, before, found in zip(plain["after"], plain["before"], mixed["after"]):
         size = np.abs(np.subtract(expected, before)).max()

@@ -1,4 +1,4 @@
-"""Saving, loading and going on; schedules and balances; each as if nothing had happened."""
+"""Saving, loading and continuing; schedules and balances; equal to training without a break."""
 
 import math
 
@@ -23,7 +23,7 @@ TEACHER_DIM = 2003  # a width that nothing else has
 
 
 class Teacher:
-    """Says what the batch holds; its layer is wider than all of the student."""
+    """Returns columns of the batch; its layer is wider than the complete student."""
 
     def __init__(self):
         random = np.random.default_rng(0)
@@ -48,7 +48,7 @@ def losses():
 
 
 def new_distiller(teacher, optimizer=None, **arguments):
-    """No argument is a default."""
+    """No argument has its default."""
     distiller = Distiller(
         new_student(task_balance=GradientNormWeights(1.0)),
         {"rating": teacher, "hidden": teacher},
@@ -91,7 +91,7 @@ def assert_equal_bits(one, other):
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """A distiller trained for an epoch and saved, whose numbers a callback has moved."""
+    """A distiller trained for an epoch and saved, whose variables a callback has changed."""
     path = tmp_path_factory.mktemp("saved") / "distiller.keras"
     teacher = Teacher()
     distiller = new_distiller(teacher, run_eagerly=True)
@@ -121,7 +121,7 @@ def test_save_load_fit_gives_the_same_next_steps_as_no_save(saved):
     assert min(moved[: len(loaded.trainable_variables)]) > 0
 
 
-def test_arguments_come_back_by_value_and_type(saved):
+def test_arguments_are_restored_by_value_and_type(saved):
     loaded = tf.keras.models.load_model(saved[0])
     assert (loaded.name, loaded.student.name) == ("master", "pupil")
     assert list(loaded.distillation_losses) == [
@@ -147,7 +147,7 @@ def test_arguments_come_back_by_value_and_type(saved):
 
 
 def assert_written(config):
-    """What a file says of the arguments, beside the variables that it holds anyway."""
+    """Arguments that are in a file in addition to its variables."""
     lists = config["distillation_losses"]["like"][1]["config"]["loss"]["config"]
     assert lists["temperature"] == 1.75
     weights = {"rating": [0.75], "like": [0.5, 0.5625], "hidden": [0.25]}
@@ -155,12 +155,12 @@ def assert_written(config):
     assert config["student_loss_weight"] == {"rating": 0.375, "like": 0.4375, "hidden": 0.5}
 
 
-def test_a_loaded_distiller_asks_for_its_teachers(saved):
+def test_a_loaded_distiller_needs_its_teachers(saved):
     loaded = tf.keras.models.load_model(saved[0])
     words = r"teacher of \['hidden', 'rating'\] is missing.*`distiller.set_teacher\(teacher\)`"
     with pytest.raises(ValueError, match=words):
         loaded.fit(batches(), verbose=0)
-    loaded.set_teacher(None)  # from now on the batch speaks for them
+    loaded.set_teacher(None)  # from here columns of the batch replace them
     with pytest.raises(ValueError, match="no teacher is given for 'hidden'"):
         loaded.loss_terms(next(iter(batches())), training=False)
 
@@ -170,7 +170,7 @@ def test_no_file_holds_a_teacher(saved):
     assert "teachers" not in dir(distiller)
     sizes = [TEACHER_DIM in variable.shape for variable in distiller.variables]
     assert sum(sizes) == 2  # the projector's kernel and bias
-    # The teacher's table is the one thing of 13 x 2003 numbers; the projector has 7 x 2003.
+    # The teacher's table alone has 13 x 2003 numbers; the projector has 7 x 2003.
     assert path.stat().st_size < 13 * TEACHER_DIM * 4 + 3 * 7 * TEACHER_DIM * 4 + 200_000
     largest = max(variable.shape.num_elements() for variable in distiller.variables)
     assert largest == 6 * TEACHER_DIM
@@ -201,12 +201,12 @@ def still(*tasks, **arguments):
 
 
 def fit(distiller, *callbacks, **arguments):
-    """One batch, and so one step, an epoch."""
+    """One batch, and so one step, per epoch."""
     data = batches_of(example_columns(), 24)
     return distiller.fit(data, verbose=0, callbacks=list(callbacks), **arguments).history
 
 
-def test_each_target_moves_its_variable_and_so_the_loss():
+def test_each_target_changes_its_variable_and_so_the_loss():
     distiller = still("rating", "like", student_loss_weight=0.5)
     logs = fit(
         distiller,
@@ -228,7 +228,7 @@ def test_each_target_moves_its_variable_and_so_the_loss():
     assert logs["like_lists"][0] != logs["like_lists"][4] == logs["like_lists"][5]
 
 
-def test_a_schedule_without_a_task_moves_all_student_loss_weights():
+def test_a_schedule_without_a_task_changes_all_student_loss_weights():
     distiller = still("rating", "like")
     logs = fit(distiller, Schedule("student_loss_weight", 0.25, 0.75, 2), epochs=3)
     assert logs["student_loss_weight"] == [0.25, 0.5, 0.75]
@@ -237,7 +237,7 @@ def test_a_schedule_without_a_task_moves_all_student_loss_weights():
         fit(distiller, Schedule("student_loss_weight", 0.25, 0.75, 2, loss="x"))
 
 
-def test_loss_ratio_balance_sets_each_tasks_losses_against_its_own_labels():
+def test_loss_ratio_balance_balances_each_tasks_losses_against_its_labels():
     distiller = still("rating", "like", student_loss_weight=0.25)
     fit(distiller, LossRatioBalance(0.5, every=1), epochs=2)
     terms = distiller.loss_terms(one_batch(example_columns()), training=False)
@@ -250,7 +250,7 @@ def test_loss_ratio_balance_sets_each_tasks_losses_against_its_own_labels():
 
 
 @pytest.mark.nightly
-def test_gradient_norm_balance_sets_layers_against_all_labels():
+def test_gradient_norm_balance_balances_layers_against_all_labels():
     examples = example_columns() | {
         "deep": np.random.default_rng(1).normal(size=(24, 6)).astype(np.float32)
     }

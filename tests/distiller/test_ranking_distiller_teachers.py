@@ -1,4 +1,4 @@
-"""Who may teach, what of, and that nothing happens to a teacher."""
+"""Kinds of teachers and their tasks; teachers are not changed."""
 
 import numpy as np
 import pytest
@@ -24,16 +24,16 @@ kl, bce = SoftTargetKLDivergence(name="kl"), SoftTargetBinaryCrossEntropy(name="
 LOSSES = {"rating": kl, "like": bce}
 
 
-def heard_examples():
-    """The teacher speaks of every row."""
+def examples_with_teacher():
+    """Every row has teacher logits."""
     examples = example_columns()
     for task in ("rating", "like", "next_item"):
-        said = examples[columns.teacher_logits(task)]
-        said[:] = np.nan_to_num(said)
+        output = examples[columns.teacher_logits(task)]
+        output[:] = np.nan_to_num(output)
     return examples
 
 
-def without_answers(examples):
+def without_teacher(examples):
     return {name: v for name, v in examples.items() if not name.startswith("teacher_logits")}
 
 
@@ -46,7 +46,7 @@ def expected_losses(examples, student, rating, like):
 
 
 class Reader:
-    """Gives what the batch holds in columns that no student reads."""
+    """Returns columns of the batch that no student reads."""
 
     def logits(self, batch, candidate_ids=None):
         return {"rating": batch["privileged_rating"], "like": batch["privileged_like"]}
@@ -61,7 +61,7 @@ def keras_teacher():
 
 
 def privileged(examples):
-    return without_answers(examples) | {
+    return without_teacher(examples) | {
         "privileged_rating": examples[columns.teacher_logits("rating")],
         "privileged_like": examples[columns.teacher_logits("like")],
     }
@@ -80,8 +80,8 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_teacher_may_be_of_any_form_and_read_what_the_student_does_not(form):
-    examples = heard_examples()
+def test_a_teacher_of_any_form_can_read_columns_that_the_student_does_not(form):
+    examples = examples_with_teacher()
     rating, like = (examples[columns.teacher_logits(task)] for task in ("rating", "like"))
     student = new_student("rating", "like")
     teachers = FORMS[form]()
@@ -92,8 +92,8 @@ def test_a_teacher_may_be_of_any_form_and_read_what_the_student_does_not(form):
     np.testing.assert_allclose([terms["rating_kl"], terms["like_bce"]], expected, rtol=1e-5)
 
 
-def test_one_task_may_have_a_teacher_and_another_a_column():
-    examples = heard_examples()
+def test_one_task_can_have_a_teacher_and_another_a_column():
+    examples = examples_with_teacher()
     student = new_student("rating", "like")
     rating, like = (examples[columns.teacher_logits(task)] for task in ("rating", "like"))
     teachers = {"like": lambda batch, _: 2.0 * batch[columns.teacher_logits("like")]}
@@ -104,7 +104,7 @@ def test_one_task_may_have_a_teacher_and_another_a_column():
 
 
 def test_a_student_of_one_task_needs_no_dict():
-    examples = heard_examples()
+    examples = examples_with_teacher()
     student = new_student("like")
     distiller = Distiller(student, Reader(), bce, 0.5)
     terms = distiller.loss_terms(one_batch(privileged(examples)), training=False)
@@ -117,21 +117,21 @@ def test_a_student_of_one_task_needs_no_dict():
 
 
 @pytest.mark.nightly
-def test_a_ranking_model_is_neither_tracked_nor_changed_nor_run_with_dropout():
+def test_a_ranking_model_teacher_is_neither_tracked_nor_changed_and_runs_without_dropout():
     teacher = new_student(dropout=0.5, seed=7)
     before = [weight.numpy() for weight in teacher.weights]
-    said = teacher.fingerprint(), teacher.trainable
+    output = teacher.fingerprint(), teacher.trainable
     student = new_student()
     losses = LOSSES | {"next_item": SoftTargetKLDivergence(name="kl")}
     distiller = Distiller(student, teacher, losses)
-    batches = batches_of(without_answers(example_columns()))
+    batches = batches_of(without_teacher(example_columns()))
     distiller.compile(optimizer="adam")
     first = distiller.evaluate(batches, verbose=0, return_dict=True)
     assert distiller.evaluate(batches, verbose=0, return_dict=True) == first
     distiller.fit(batches, verbose=0)
     for weight, old in zip(teacher.weights, before):
         np.testing.assert_array_equal(weight.numpy(), old)
-    assert (teacher.fingerprint(), teacher.trainable) == said
+    assert (teacher.fingerprint(), teacher.trainable) == output
     assert teacher.optimizer is None
     tracked = {id(weight) for weight in distiller.weights}
     assert not tracked & {id(weight) for weight in teacher.weights}
@@ -145,11 +145,11 @@ def test_no_gradient_reaches_a_teacher_that_is_the_student_itself():
         loss = distiller.loss_terms(one_batch(example_columns()), training=True)["next_item_kl"]
     np.testing.assert_allclose(loss, 0.0, atol=1e-6)
     for gradient in tape.gradient(loss, student.trainable_variables):
-        if gradient is not None:  # only what the one head reads
+        if gradient is not None:  # only what this head reads
             np.testing.assert_allclose(tf.convert_to_tensor(gradient), 0.0, atol=1e-6)
 
 
-def test_no_gradient_goes_through_what_the_teacher_says():
+def test_no_gradient_goes_through_the_teachers_logits():
     """`mean (s - t)^2` with t = s + 1: -2 for the head's bias, and 0 if t moved along."""
     student = new_student("like")
 
@@ -173,7 +173,7 @@ def hidden_layer(**arguments):
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_hidden_representations_are_those_of_numpy(weighted):
-    """Beside the tasks' losses, with a weight and a student_loss_weight of their own."""
+    """In addition to the tasks' losses, with a separate weight and student_loss_weight."""
     examples = example_columns()
     examples = with_weights(examples) if weighted else examples
     student, teacher = new_student(), new_student(seed=7)
@@ -198,17 +198,17 @@ def test_hidden_representations_are_those_of_numpy(weighted):
     np.testing.assert_allclose(terms["total_loss"], labels + 0.75 * 4.0 * expected, rtol=1e-5)
 
 
-def test_a_column_can_say_what_a_teachers_layer_said_before():
+def test_a_column_can_replace_a_teachers_layer():
     """Rows of NaN are of weight 0."""
     examples = example_columns()
-    said = np.random.default_rng(1).normal(size=(24, 6)).astype(np.float32)
-    said[:5] = NAN
+    output = np.random.default_rng(1).normal(size=(24, 6)).astype(np.float32)
+    output[:5] = NAN
     student = new_student("like")
     layer = HiddenRepresentationDistillation("deep", "bert", projector="identity", name="hint")
     distiller = Distiller(student, None, {"hidden": layer})
-    terms = distiller.loss_terms(one_batch(examples | {"bert": said}), training=False)
+    terms = distiller.loss_terms(one_batch(examples | {"bert": output}), training=False)
     deep = student(one_batch(examples)).hidden_representations["deep"].numpy()
-    expected = ((np.float64(deep) - said) ** 2).mean(axis=1)[5:].mean()
+    expected = ((np.float64(deep) - output) ** 2).mean(axis=1)[5:].mean()
     np.testing.assert_allclose(terms["hidden_hint"], expected, rtol=1e-5)
 
 
@@ -218,7 +218,7 @@ def test_layers_of_a_keras_teacher_are_found_by_name():
     teacher = tf.keras.Model(inputs, tf.keras.layers.Dense(1)(wide))
     layer = HiddenRepresentationDistillation("deep", "wide", projector="identity", name="hint")
     student = new_student("like")
-    examples = privileged(heard_examples())
+    examples = privileged(examples_with_teacher())
     distiller = Distiller(student, teacher, {"like": bce, "hidden": layer})
     terms = distiller.loss_terms(one_batch(examples), training=False)
     kernel, bias = (np.float64(weight) for weight in teacher.get_weights()[:2])
@@ -228,19 +228,19 @@ def test_layers_of_a_keras_teacher_are_found_by_name():
 
 
 @pytest.mark.nightly
-def test_projectors_are_trained_and_are_no_part_of_the_student():
+def test_projectors_are_trained_and_not_part_of_the_student():
     tf.keras.utils.set_random_seed(0)  # the projector starts by it
     student, teacher = new_student("like"), new_student("like", seed=7)
     layer = hidden_layer()
     distiller = Distiller(student, {"hidden": teacher}, {"hidden": layer})
     distiller.compile(optimizer=tf.keras.optimizers.Adam(0.05), run_eagerly=True)
-    batches = batches_of(without_answers(example_columns()))
+    batches = batches_of(without_teacher(example_columns()))
     logs = distiller.fit(batches, epochs=12, verbose=0).history
     assert logs["hidden_hint"][-1] < 0.7 * logs["hidden_hint"][0]
     assert len(distiller.trainable_variables) == len(student.trainable_variables) + 2
 
 
-# A student that was adopted
+# An adopted student
 
 
 def test_a_tfrs_ranking_model_is_distilled_into_unchanged():
@@ -261,13 +261,13 @@ def test_a_tfrs_ranking_model_is_distilled_into_unchanged():
     model = MovielensModel()
     student = RankingStudent.from_tfrs(model, task="rating", inputs={"user": columns.USER_ID})
     examples = example_columns()
-    said = examples[columns.teacher_logits("rating")] = examples[columns.teacher_logits("like")]
+    output = examples[columns.teacher_logits("rating")] = examples[columns.teacher_logits("like")]
     distiller = Distiller(student, None, LogitMeanSquaredError(name="mse"))
     distiller.compile(optimizer=tf.keras.optimizers.Adam(0.05), run_eagerly=True)
     batches = batches_of(examples)
     logs = distiller.fit(batches, epochs=10, verbose=0).history
     assert logs["total_loss"][-1] < logs["total_loss"][0]
     given = model({"user": tf.constant(examples[columns.USER_ID])}).numpy()
-    expected = np.nanmean((np.float64(said) - given) ** 2)
+    expected = np.nanmean((np.float64(output) - given) ** 2)
     terms = distiller.loss_terms(one_batch(examples), training=False)
     np.testing.assert_allclose(terms["mse"], expected, rtol=1e-5)

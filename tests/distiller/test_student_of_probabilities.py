@@ -18,19 +18,19 @@ from tfrs_distill.models import RankingStudent
 NUM_ROWS, NUM_CLASSES = 12, 5
 RANDOM = np.random.default_rng(0)
 INPUTS = RANDOM.normal(size=(NUM_ROWS, 3)).astype(np.float32)
-SAID = RANDOM.normal(size=(NUM_ROWS, NUM_CLASSES)).astype(np.float32)
+OUTPUTS = RANDOM.normal(size=(NUM_ROWS, NUM_CLASSES)).astype(np.float32)
 FIRST_ROW_COUNTS_NOTHING = np.float32([0] + [1] * (NUM_ROWS - 1))
 softmax, sigmoid, Dense = tf.nn.softmax, tf.nn.sigmoid, tf.keras.layers.Dense
 
 
-def batch_of(said=SAID, **more):
+def batch_of(output=OUTPUTS, **more):
     labels = np.arange(NUM_ROWS) % NUM_CLASSES
-    data = {columns.INPUTS: INPUTS, columns.LABELS: labels, "said": said, **more}
+    data = {columns.INPUTS: INPUTS, columns.LABELS: labels, "said": output, **more}
     return {name: tf.constant(column) for name, column in data.items()}
 
 
 def weighted(**more):
-    """Row 0, of no weight, is no distribution."""
+    """Row 0, of weight 0, is not a distribution."""
     inputs = INPUTS.copy()
     inputs[0] = np.nan
     more = {columns.INPUTS: inputs, columns.SAMPLE_WEIGHT: FIRST_ROW_COUNTS_NOTHING} | more
@@ -43,7 +43,7 @@ def functional(last):
 
 
 class Subclass(tf.keras.Model):
-    """Whose last layer Keras does not know."""
+    """A model whose last layer Keras cannot determine."""
 
     def __init__(self, last):
         super().__init__()
@@ -78,7 +78,7 @@ def distiller_of(student, teacher=teacher, loss=None):
         (lambda: tf.keras.Sequential([tf.keras.Input([3]), functional(softmax)]), "softmax"),
     ],
 )
-def test_a_known_last_layer_is_refused_at_construction(make, activation):
+def test_a_last_softmax_layer_is_refused_at_construction(make, activation):
     words = f"The student's logits are probabilities: it ends in a {activation}. Return logits"
     with pytest.raises(ValueError, match=words):
         distiller_of(make())
@@ -105,7 +105,7 @@ def test_values_that_are_a_distribution_are_refused(last, batch):
 @pytest.mark.parametrize(
     "last", [softmax, sigmoid, lambda logits: tf.cast(sigmoid(logits), tf.float16)]
 )
-def test_in_a_graph_the_operation_is_seen_whatever_the_values(last):
+def test_in_a_graph_the_operation_is_detected_for_any_values(last):
     distiller = distiller_of(Subclass(last))
     traced = tf.function(lambda batch: distiller.loss_terms(batch, training=True), autograph=False)
     with pytest.raises(ValueError, match="student's logits are probabilities: it ends in a s"):
@@ -113,7 +113,7 @@ def test_in_a_graph_the_operation_is_seen_whatever_the_values(last):
 
 
 @pytest.mark.parametrize("last", [softmax, sigmoid])
-def test_a_teacher_that_ends_in_it_is_refused_in_a_graph(last):
+def test_a_teacher_with_a_last_softmax_is_refused_in_a_graph(last):
     distiller = distiller_of(functional(tf.identity), Subclass(last))
     traced = tf.function(lambda batch: distiller.loss_terms(batch, training=True), autograph=False)
     with pytest.raises(ValueError, match="teacher's logits are probabilities: it ends in a s"):
@@ -123,9 +123,9 @@ def test_a_teacher_that_ends_in_it_is_refused_in_a_graph(last):
 def test_a_row_of_weight_0_does_not_hide_a_teachers_probabilities():
     distiller = distiller_of(functional(tf.identity))
     distiller.compile("sgd", run_eagerly=True)
-    for zeros in (1, 9):  # of the rows that are looked at, one and all
+    for zeros in (1, 9):  # of the checked rows, all
         weights = np.float32([0] * zeros + [1] * (NUM_ROWS - zeros))
-        batch = batch_of(softmax(SAID).numpy(), **{columns.SAMPLE_WEIGHT: weights})
+        batch = batch_of(softmax(OUTPUTS).numpy(), **{columns.SAMPLE_WEIGHT: weights})
         with pytest.raises(ValueError, match="^The teacher's logits are probabilities: none is"):
             distiller.train_on_batch(batch)
     assert int(distiller.optimizer.iterations) == 0
@@ -145,7 +145,7 @@ def test_a_ranking_students_distribution_is_refused():
 
 
 class RankingModel(tfrs.Model):
-    """One number a row, in 0 to 1."""
+    """One value per row, in 0 to 1."""
 
     def __init__(self, loss):
         super().__init__()
@@ -159,7 +159,11 @@ class RankingModel(tfrs.Model):
 def trace_adopted(own_loss, loss):
     student = RankingStudent.from_tfrs(RankingModel(own_loss), task="like", inputs={"inputs": "x"})
     distiller = Distiller(student, {"like": lambda batch, _: batch["said"]}, loss)
-    batch = {"x": INPUTS, "said": SAID[:, :1], columns.label("like"): np.float32(SAID[:, 1] > 0)}
+    batch = {
+        "x": INPUTS,
+        "said": OUTPUTS[:, :1],
+        columns.label("like"): np.float32(OUTPUTS[:, 1] > 0),
+    }
     traced = tf.function(lambda batch: distiller.loss_terms(batch, training=True), autograph=False)
     traced.get_concrete_function({name: tf.constant(column) for name, column in batch.items()})
 
@@ -170,5 +174,5 @@ def test_an_adopted_ranking_model_that_ends_in_a_sigmoid_is_refused():
         trace_adopted(own, SoftTargetBinaryCrossEntropy())
 
 
-def test_a_regression_may_be_kept_within_0_and_1_by_a_sigmoid():
+def test_a_regression_may_be_limited_to_0_to_1_by_a_sigmoid():
     trace_adopted(tf.keras.losses.MeanSquaredError(), LogitMeanSquaredError())

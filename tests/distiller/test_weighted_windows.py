@@ -64,11 +64,11 @@ def test_both_terms_are_weighted_means_over_labels_from_a_table_of_ratings(tmp_p
     distiller = Distiller(student, knowledge, loss, student_loss_weight=SHARE)
     batch = whole(knowledge.join(train))
     items = tf.range(1, NUM_ITEMS + 1)
-    logits, said = (np.float64(model.logits(batch, items)) for model in (student, teacher))
+    logits, output = (np.float64(model.logits(batch, items)) for model in (student, teacher))
     labels = train.labels[train.labels > 0] - 1
     smooth = (1 - SMOOTHING) * np.eye(NUM_ITEMS)[labels] + SMOOTHING / NUM_ITEMS
     hard = -(smooth * log_softmax(logits)).sum(axis=1)
-    p, q = log_softmax(said / TEMPERATURE), log_softmax(logits / TEMPERATURE)
+    p, q = log_softmax(output / TEMPERATURE), log_softmax(logits / TEMPERATURE)
     soft = TEMPERATURE**2 * (np.exp(p) * (p - q)).sum(axis=1)
     terms = distiller.loss_terms(batch, training=False)
     expected = {name: np.average(of, weights=weights) for name, of in (("s", hard), ("k", soft))}
@@ -77,13 +77,14 @@ def test_both_terms_are_weighted_means_over_labels_from_a_table_of_ratings(tmp_p
     total = SHARE * expected["s"] + (1 - SHARE) * expected["k"]
     np.testing.assert_allclose(terms["total_loss"], total, **CLOSE)
     assert abs(expected["s"] - hard.mean()) > 1e-3 and abs(expected["k"] - soft.mean()) > 1e-3
-    twin = student_of(label_smoothing=SMOOTHING)  # alone, it minimises the same student loss
+    # without teacher, it minimises the same student loss
+    twin = student_of(label_smoothing=SMOOTHING)
     twin.compile(optimizer=tf.keras.optimizers.SGD(0.0), run_eagerly=True)
     history = twin.fit(train.batches(len(train)), verbose=0).history
     np.testing.assert_allclose(history["loss"], [expected["s"]], **CLOSE)
 
 
-def one_label_a_window(windows):
+def one_label_per_window(windows):
     """A window for each label."""
     places = np.argwhere(windows.labels)
     labels = np.zeros((len(places), windows.max_history), np.int32)
@@ -94,9 +95,9 @@ def one_label_a_window(windows):
     )
 
 
-def test_a_label_of_weight_2_is_the_label_twice():
-    """In the loss and in the step that it takes, of the twin and of the distilled student."""
-    windows = one_label_a_window(random_windows(num_items=NUM_ITEMS, max_history=MAX_HISTORY))
+def test_a_label_of_weight_2_equals_the_label_twice():
+    """In the loss and in its step, of the twin and of the distilled student."""
+    windows = one_label_per_window(random_windows(num_items=NUM_ITEMS, max_history=MAX_HISTORY))
     twice = np.arange(len(windows)) % 3 == 0
     weights = np.where(windows.labels > 0, 1.0 + twice[:, None], 0.0)
     weighted = replace(windows, weights=weights)
@@ -117,7 +118,7 @@ def test_a_label_of_weight_2_is_the_label_twice():
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
-def test_fold_teachers_train_with_weights_and_knowledge_is_joined_row_by_row(tmp_path):
+def test_fold_teachers_train_with_weights_and_knowledge_is_joined_by_row(tmp_path):
     windows = with_weights(random_windows(num_items=NUM_ITEMS, max_history=MAX_HISTORY))
     seen = []
 
@@ -135,14 +136,14 @@ def test_fold_teachers_train_with_weights_and_knowledge_is_joined_row_by_row(tmp
     unweighted = knowledge.join(replace(windows, weights=None))  # knowledge is of the examples
     for name, rows in knowledge.join(windows).knowledge.items():
         np.testing.assert_array_equal(rows[np.arange(7)], unweighted.knowledge[name][np.arange(7)])
-    # Other weights train other teachers: what is there already is not theirs.
+    # Other weights train other teachers: existing ones are not reused.
     cross_fit(
         train, replace(windows, weights=None), tmp_path, fingerprint="a", num_folds=2, top_k=3
     )
     assert len(seen) == 4 and seen[-1].weights is None
 
 
-def test_without_weights_batches_and_steps_are_as_if_there_were_no_such_thing():
+def test_without_weights_batches_and_steps_are_unchanged():
     windows = random_windows(num_items=NUM_ITEMS, max_history=MAX_HISTORY)
     batch = whole(windows)
     assert set(batch) == {columns.EXAMPLE_ID, columns.USER_ID, columns.HISTORY, columns.LABELS}

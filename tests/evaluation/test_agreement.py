@@ -33,7 +33,7 @@ def test_overlap_by_hand():
     assert overlap_matrix([one, other]) == [[1.0, 0.75], [0.75, 1.0]]
 
 
-def test_rank_correlation_is_spearmans_over_what_was_not_met():
+def test_rank_correlation_is_spearmans_over_unseen_items():
     random = np.random.default_rng(0)
     # Whole numbers, so that some are tied.
     one, other, third = random.integers(0, 4, (3, 5, NUM_ITEMS + 1)).astype(np.float32)
@@ -57,7 +57,7 @@ def test_opposite_orders_correlate_by_minus_1():
     np.testing.assert_allclose(matrix, [[1, -1], [-1, 1]], atol=1e-6)
 
 
-def test_who_never_prefers_an_item_has_no_correlation():
+def test_without_a_preferred_item_there_is_no_correlation():
     scores = np.arange(16.0).reshape(2, 8)
     histories = [np.array([], np.int32)] * 2
     flat = np.ones_like(scores)
@@ -65,11 +65,12 @@ def test_who_never_prefers_an_item_has_no_correlation():
     assert matrix == [[pytest.approx(1), None], [None, None]]
     sometimes = np.stack([scores[0], flat[1]])
     matrix = rank_correlation_matrix([ranked(scores, histories), ranked(sometimes, histories)])
-    assert matrix[0][1] == pytest.approx(1)  # of the query where it does
+    assert matrix[0][1] == pytest.approx(1)  # of the query for which it does
 
 
-def test_items_that_a_list_leaves_out_share_the_last_rank():
-    # 5 items can be ranked; 2 and 6 are listed, 1, 3 and 5 share ranks 2, 3, 4; 4 and 7 are out.
+def test_items_missing_in_a_list_share_the_last_rank():
+    # 5 items can be ranked; 2 and 6 are listed, 1, 3 and 5 share ranks 2, 3, 4; 4 and 7 are
+    # excluded.
     ranks = centred_ranks(
         np.array([[9.0, 8.0, 7.0, -np.inf]]), np.array([[2, 7, 6, 0]]), [np.array([4, 7])], 7
     )

@@ -27,7 +27,7 @@ def test_auc_by_hand(labels, scores, weights, expected):
 
 @pytest.mark.parametrize("levels", [3, 10, 10**9])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_auc_as_scikit_learn_has_it(levels, weighted):
+def test_auc_equals_scikit_learns(levels, weighted):
     random = np.random.default_rng(levels)
     labels, scores = random.integers(0, 2, 200), random.integers(0, levels, 200) / 7
     weights = random.random(200) if weighted else None
@@ -56,7 +56,7 @@ def test_gauc_by_hand():
 
 @pytest.mark.parametrize("levels", [3, 10**9])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_gauc_as_scikit_learn_has_it_user_by_user(levels, weighted):
+def test_gauc_equals_scikit_learns_per_user(levels, weighted):
     random = np.random.default_rng(levels)
     labels, scores = random.integers(0, 2, 300), random.integers(0, levels, 300)
     users = random.integers(0, 60, 300) * 3 + 1
@@ -67,7 +67,7 @@ def test_gauc_as_scikit_learn_has_it_user_by_user(levels, weighted):
     assert (there, skipped) == (both, len(np.unique(users)) - both) and skipped > 0
 
 
-def test_gauc_does_not_see_what_sets_users_apart():
+def test_gauc_ignores_differences_between_users():
     random = np.random.default_rng(0)
     labels, scores, users = random.integers(0, 2, 90), random.random(90), random.integers(0, 9, 90)
     shifted = scores + 100.0 * users
@@ -75,9 +75,9 @@ def test_gauc_does_not_see_what_sets_users_apart():
     assert metrics.auc(labels, shifted) != metrics.auc(labels, scores)
 
 
-def test_users_may_be_named_by_strings():
-    told = metrics.grouped_auc([1, 0, 0], [2.0, 1.0, 0.0], ["ann", "ann", "bob"])
-    assert told == (1.0, 1, 1)
+def test_users_may_be_strings():
+    result = metrics.grouped_auc([1, 0, 0], [2.0, 1.0, 0.0], ["ann", "ann", "bob"])
+    assert result == (1.0, 1, 1)
 
 
 def test_a_row_of_weights_for_each_resample():
@@ -90,9 +90,9 @@ def test_a_row_of_weights_for_each_resample():
         [roc_auc_score(labels, scores, sample_weight=row) for row in weights],
         rtol=1e-12,
     )
-    told = metrics.grouped_auc(labels, scores, users, weights)
+    result = metrics.grouped_auc(labels, scores, users, weights)
     np.testing.assert_allclose(
-        told.value, [gauc_by_loop(labels, scores, users, row) for row in weights], rtol=1e-12
+        result.value, [gauc_by_loop(labels, scores, users, row) for row in weights], rtol=1e-12
     )
 
 
@@ -114,7 +114,7 @@ def test_a_resample_that_misses_a_class_is_nan():
         ([1, 0, 1], [1, 0, 1], "there is no negative one.*or the others have weight 0"),
     ],
 )
-def test_auc_says_which_class_is_missing(labels, weights, words):
+def test_auc_error_names_the_missing_class(labels, weights, words):
     with pytest.raises(InputError, match=words):
         metrics.auc(labels, [1.0, 2.0, 3.0], weights)
 

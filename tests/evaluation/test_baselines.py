@@ -17,11 +17,11 @@ SEQUENCES = [[1, 2, 3, 4, 5, 6, 7], [2, 3, 2, 3, 2], [3, 9], [9, 3, 8]]
 
 @pytest.fixture
 def windows():
-    """User 0 has several windows, user 1 meets items again and again."""
+    """User 0 has several windows, user 1 has repeated interactions."""
     return windows_from(SEQUENCES, num_items=10, max_history=4)
 
 
-def test_matrix_has_a_1_where_a_user_met_an_item(windows):
+def test_matrix_has_a_1_for_each_interaction(windows):
     expected = np.zeros((4, 11), np.float32)
     for user, items in enumerate(SEQUENCES):
         expected[user, items] = 1.0
@@ -35,7 +35,7 @@ def test_users_without_windows_have_no_row(windows):
 
 def test_popularity_counts_users_and_keeps_catalogue_order(windows):
     scores, items = popularity(windows)([np.array([], np.int32), np.array([3, 9])], 10)
-    # Item 3 was met by 4 users, 2 and 9 by 2, 1, 4, 5, 6, 7, 8 by one, 10 by nobody.
+    # Item 3 has 4 users, 2 and 9 have 2, 1, 4, 5, 6, 7, 8 one, 10 none.
     assert items[0].tolist() == [3, 2, 9, 1, 4, 5, 6, 7, 8, 10]
     assert items[1].tolist() == [2, 1, 4, 5, 6, 7, 8, 10, 0, 0]
     assert scores[0].tolist() == [4, 2, 2, 1, 1, 1, 1, 1, 1, 0]
@@ -57,7 +57,7 @@ def test_each_column_is_a_ridge_regression_without_the_item_itself(l2):
 def test_ease_adds_the_weights_of_the_historys_items():
     windows = random_windows(num_users=12, num_items=8, max_history=4)
     ease = EASE(windows, l2=5.0)
-    histories = [np.array([3, 1, 3]), np.array([8])]  # an item met twice counts once
+    histories = [np.array([3, 1, 3]), np.array([8])]  # an item that occurs twice counts once
     scores, items = ease(histories, 8)
     for row, seen in enumerate(([1, 3], [8])):
         expected = ease.teacher.weights[seen].sum(axis=0)

@@ -1,4 +1,4 @@
-"""What is worked on in blocks: the same results as at once, and never a whole matrix at a time."""
+"""Computations in blocks: equal results, and never a complete matrix in memory."""
 
 import tracemalloc
 from dataclasses import replace
@@ -42,7 +42,7 @@ def small_blocks(monkeypatch):
 
 
 def peak_bytes(work):
-    """The most that NumPy and Python held at a time beyond what was there before."""
+    """The peak memory of NumPy and Python beyond the memory in use before."""
     tracemalloc.start()
     try:
         result = work()
@@ -65,7 +65,7 @@ def windows():
 
 
 @pytest.mark.parametrize("kind", ["student", "teacher", "popularity", "ease"])
-def test_scorers_answer_the_same_in_blocks_and_hold_no_matrix(
+def test_scorers_return_the_same_in_blocks_and_hold_no_matrix(
     small_blocks, monkeypatch, student, windows, kind
 ):
     scorer = {
@@ -81,7 +81,7 @@ def test_scorers_answer_the_same_in_blocks_and_hold_no_matrix(
     (at_once, expected), whole = peak_bytes(lambda: scorer(HISTORIES, 5))
     np.testing.assert_array_equal(items, expected)
     np.testing.assert_allclose(scores, at_once, rtol=1e-5, atol=1e-6)  # float32 sums
-    assert whole > WHOLE  # so the measure sees what it must
+    assert whole > WHOLE  # so the measure detects it
 
 
 def test_top_k_of_given_scores_in_blocks(small_blocks):
@@ -95,40 +95,40 @@ def test_top_k_of_given_scores_in_blocks(small_blocks):
         np.testing.assert_array_equal(best[row], scores[row, expected])
 
 
-def test_a_split_with_candidates_is_asked_in_blocks(small_blocks):
+def test_a_split_with_candidates_is_scored_in_blocks(small_blocks):
     candidates = np.array([5, 9, 200, 650], np.int32)
-    asked = []
+    requested = []
 
     def scorer(histories, k):
-        asked.append(len(histories))
+        requested.append(len(histories))
         return top_k_unseen(np.tile(-np.arange(NUM_ITEMS + 1.0), (len(histories), 1)), histories, k)
 
     found, peak = peak_bytes(lambda: evaluate(scorer, replace(QUERIES, candidates=candidates), k=3))
-    assert sum(asked) == NUM_QUERIES and max(asked) == 20  # of NUM_ITEMS cells
+    assert sum(requested) == NUM_QUERIES and max(requested) == 20  # of NUM_ITEMS cells
     for history, items in zip(HISTORIES, found.item_ids):
         left = [item for item in (5, 9, 200, 650) if item not in set(history.tolist())]
         assert items.tolist() == (left + [0] * 3)[:3]
     assert peak < WHOLE
 
 
-def test_who_met_what_comes_in_blocks_of_users(monkeypatch):
+def test_user_item_interactions_are_read_in_blocks_of_users(monkeypatch):
     windows = random_windows(num_users=60, num_items=30, max_history=4)
     order = np.random.default_rng(1).permutation(len(windows))
-    shuffled = windows.subset(order)  # a user's windows need not stand together
-    met = np.zeros((60, 31), np.float32)
+    shuffled = windows.subset(order)  # a user's windows need not be adjacent
+    interacted = np.zeros((60, 31), np.float32)
     for user, history, labels in zip(windows.users, windows.history, windows.labels):
-        met[user, [*history, *labels]] = 1.0
-    met[:, 0] = 0.0
+        interacted[user, [*history, *labels]] = 1.0
+    interacted[:, 0] = 0.0
     weights = ItemItemTeacher(windows, l2=5.0).weights
     monkeypatch.setattr(blocks, "CELLS", 7 * 31)
     parts = list(user_item_blocks(shuffled))
     assert [len(part) for part in parts] == [7] * 8 + [4]
-    np.testing.assert_array_equal(np.concatenate(parts), met)
-    np.testing.assert_array_equal(popularity(shuffled).scores, met.sum(axis=0))
+    np.testing.assert_array_equal(np.concatenate(parts), interacted)
+    np.testing.assert_array_equal(popularity(shuffled).scores, interacted.sum(axis=0))
     np.testing.assert_array_equal(ItemItemTeacher(shuffled, l2=5.0).weights, weights)
 
 
-def test_lists_of_item_item_weights_and_of_a_re_ranker_come_in_blocks(
+def test_lists_of_item_item_weights_and_of_a_reranker_are_computed_in_blocks(
     small_blocks, student, windows
 ):
     teacher = ItemItemTeacher(windows, l2=5.0)
@@ -151,14 +151,14 @@ def test_lists_of_item_item_weights_and_of_a_re_ranker_come_in_blocks(
     np.testing.assert_allclose(both.scores(histories, lists), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_seen_items_of_rows_are_those_of_a_walk_and_need_no_table_a_position():
+def test_seen_items_of_rows_need_no_table_per_position():
     windows = random_windows(num_users=5, num_items=9, max_history=4)
     batch = next(iter(windows.batches(len(windows))))
     seen = seen_items(batch, 9).numpy()
     for row, (history, _) in zip(seen, next_item_rows(windows), strict=True):
         assert np.flatnonzero(row[1:]).tolist() == sorted({item - 1 for item in history})
     graph = tf.function(lambda batch: seen_items(batch, 9)).get_concrete_function(batch).graph
-    # Nothing of [windows, positions, items + 1] is made on the way.
+    # Nothing of shape [windows, positions, items + 1] is created.
     shapes = [
         out.shape.as_list() for op in graph.get_operations() for out in op.outputs if out.shape.rank
     ]
@@ -166,32 +166,32 @@ def test_seen_items_of_rows_are_those_of_a_walk_and_need_no_table_a_position():
 
 
 class Eager:
-    """A teacher whose logits a plain function gives."""
+    """A teacher whose logits come from a plain function."""
 
-    def __init__(self, ask):
-        self.logits = ask
+    def __init__(self, call):
+        self.logits = call
 
 
 def test_a_temperature_is_found_on_as_many_rows_as_fit(monkeypatch):
     windows = random_windows(num_users=80, num_items=30, max_history=4)
-    asked = []
+    requested = []
 
-    def ask(batch, ids):
-        asked.append(int((batch[columns.LABELS].numpy() > 0).sum()))
-        return tf.random.stateless_normal([asked[-1], len(ids)], [3, asked[-1]])
+    def call(batch, ids):
+        requested.append(int((batch[columns.LABELS].numpy() > 0).sum()))
+        return tf.random.stateless_normal([requested[-1], len(ids)], [3, requested[-1]])
 
-    teacher = Eager(ask)
+    teacher = Eager(call)
     monkeypatch.setattr(tf, "function", lambda work=None, **_: work or (lambda inner: inner))
     calibration.fit_temperature(teacher, windows)
-    assert sum(asked) == windows.num_labels > 150
-    asked.clear()
+    assert sum(requested) == windows.num_labels > 150
+    requested.clear()
     monkeypatch.setattr(calibration, "MAX_LOGITS", 100 * 30)
     monkeypatch.setattr(calibration, "MAX_AT_A_TIME", 10 * 4 * 30)
     calibration.fit_temperature(teacher, windows)
-    assert sum(asked) == 100 and max(asked) <= 10 * 4 and len(asked) > 2
+    assert sum(requested) == 100 and max(requested) <= 10 * 4 and len(requested) > 2
     kept = calibration._some_rows(windows, 100)
     rows = next_item_rows(windows)
-    places = [rows.index(row) for row in next_item_rows(kept)]  # rows as they were
+    places = [rows.index(row) for row in next_item_rows(kept)]  # rows in their original form
     assert len(set(places)) == 100 and places[0] == 0 and places[-1] == len(rows) - 1
     assert set(np.diff(places)) <= {len(rows) // 100, len(rows) // 100 + 1}
 
@@ -206,16 +206,16 @@ def test_the_searched_loss_is_the_same_in_blocks(monkeypatch):
     slope = ((np.exp(log_p) * logits).sum(axis=1) - own).mean()
     for cells in (blocks.CELLS, 30 * 40):
         monkeypatch.setattr(blocks, "CELLS", cells)
-        told, peak = peak_bytes(lambda: calibration._loss_and_slope(logits, labels, 0.7))
-        np.testing.assert_allclose(told, [expected, slope], rtol=1e-12)
+        results, peak = peak_bytes(lambda: calibration._loss_and_slope(logits, labels, 0.7))
+        np.testing.assert_allclose(results, [expected, slope], rtol=1e-12)
     assert peak < 8 * logits.size
 
 
-def test_teachers_are_compared_on_as_many_whole_rankings_as_fit(monkeypatch):
-    asked = []
+def test_teachers_are_compared_on_as_many_full_rankings_as_fit(monkeypatch):
+    requested = []
     monkeypatch.setattr(whole_catalogue, "WHOLE_SCORES", 13 * 9)
     monkeypatch.setattr(
-        report, "whole_ranking", lambda model, some, **_: (None, asked.append(len(some)))
+        report, "whole_ranking", lambda model, some, **_: (None, requested.append(len(some)))
     )
     monkeypatch.setattr(report, "rank_correlation_matrix", lambda ranks: None)
     monkeypatch.setattr(report, "cost", lambda *_: {})
@@ -229,11 +229,11 @@ def test_teachers_are_compared_on_as_many_whole_rankings_as_fit(monkeypatch):
 
     Splits.train = train
     report.compare_teachers({"most met": popularity(train)}, Splits, twin=popularity(train))
-    assert asked == [13, 13]
+    assert requested == [13, 13]
 
 
 def test_hits_of_long_lists_need_no_table_of_pairs():
-    items = RANDOM.integers(0, 60, (300, 90)).astype(np.int32)  # many are given twice
+    items = RANDOM.integers(0, 60, (300, 90)).astype(np.int32)  # many occur twice
     relevant = [np.array([3, 7, 50])] * 300
     found, peak = peak_bytes(lambda: metrics.hits(items, relevant))
     for row, hits in zip(items.tolist(), found.tolist()):
@@ -265,7 +265,7 @@ def test_fewer_than_100_are_too_few_for_an_interval():
     assert few.summary(num_samples=100)["interval_too_narrow"] is True
 
 
-def test_blocks_cover_all_rows_once_and_a_row_is_never_cut(monkeypatch):
+def test_blocks_cover_all_rows_once_without_splitting_a_row(monkeypatch):
     monkeypatch.setattr(blocks, "CELLS", 100)
     for num_rows, num_columns, at_most, expected in (
         (7, 30, None, [3, 3, 1]),
@@ -281,7 +281,7 @@ def test_blocks_cover_all_rows_once_and_a_row_is_never_cut(monkeypatch):
 
 @pytest.mark.parametrize("num_items", [40, 300, 3000])  # with fewer groups than k, and with more
 @pytest.mark.parametrize("k", [1, 4, 30])
-def test_top_k_orders_ties_and_infinite_scores_as_a_stable_sort_does(num_items, k):
+def test_top_k_orders_ties_and_infinite_scores_like_a_stable_sort(num_items, k):
     random = np.random.default_rng(2)
     whole = random.integers(-3, 4, (30, num_items + 1)).astype(np.float32)
     different = random.normal(size=(30, num_items + 1)).astype(np.float32)

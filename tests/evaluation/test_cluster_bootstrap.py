@@ -14,7 +14,7 @@ def weights_of(clusters, **arguments):
     return metrics.cluster_bootstrap(lambda weights: weights, np.array(clusters), **arguments)
 
 
-def test_all_rows_of_a_user_come_along_together():
+def test_all_rows_of_a_user_are_resampled_together():
     clusters = [5, 5, 2, 9, 2, 2]
     weights = weights_of(clusters, num_samples=300)
     assert weights.shape == (300, 6)
@@ -28,7 +28,7 @@ def test_all_rows_of_a_user_come_along_together():
     np.testing.assert_allclose(drawn.var(axis=0), 2 / 3, rtol=0.25)
 
 
-def test_fixed_by_its_seed_whatever_is_held_at_once(monkeypatch):
+def test_fixed_by_its_seed_for_any_block_size(monkeypatch):
     clusters = np.arange(50) % 7
     first = weights_of(clusters, num_samples=20, seed=3)
     np.testing.assert_array_equal(first, weights_of(clusters, num_samples=20, seed=3))
@@ -55,7 +55,7 @@ def test_several_statistics_at_once():
     np.testing.assert_array_equal(both[:, 0], alone)
 
 
-def test_planted_users_who_agree_with_themselves_give_a_wider_interval():
+def test_planted_correlation_within_users_widens_the_interval():
     random = np.random.default_rng(0)
     users = np.repeat(np.arange(200), 10)
     values = np.repeat(random.normal(size=200), 10)
@@ -69,7 +69,7 @@ def test_planted_users_who_agree_with_themselves_give_a_wider_interval():
     assert high == pytest.approx(values.mean() + 1.96 * width, abs=0.2 * width)
 
 
-def test_percentiles_are_of_what_is_defined():
+def test_percentiles_are_over_defined_values():
     samples = np.append(np.arange(101.0), [np.nan] * 50)
     assert metrics.percentile_interval(samples) == pytest.approx((2.5, 97.5))
     assert np.isnan(metrics.percentile_interval(np.full(3, np.nan))).all()

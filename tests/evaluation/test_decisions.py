@@ -8,7 +8,7 @@ from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import metrics
 
 LABELS = [1, 1, 1, 0, 0, 0, 0, 0]
-PROBABILITIES = [0.9, 0.5, 0.2, 0.7, 0.1, 0.3, 0.4, 0.0]  # 1/2 is a yes
+PROBABILITIES = [0.9, 0.5, 0.2, 0.7, 0.1, 0.3, 0.4, 0.0]  # 1/2 counts as positive
 
 
 def test_by_hand():
@@ -23,7 +23,7 @@ def test_by_hand():
     ("threshold", "expected"),
     [(0.8, [[5, 0], [2, 1]]), (0.2, [[2, 3], [0, 3]]), (0, [[0, 5], [0, 3]])],
 )
-def test_a_threshold_moves_the_decisions(threshold, expected):
+def test_a_threshold_changes_the_decisions(threshold, expected):
     assert metrics.confusion_matrix(LABELS, PROBABILITIES, threshold).tolist() == expected
     (_, wrong), (missed, found) = expected
     precision, recall, f1 = metrics.precision_recall_f1(LABELS, PROBABILITIES, threshold)
@@ -35,7 +35,7 @@ def test_a_threshold_moves_the_decisions(threshold, expected):
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_as_scikit_learn_has_it(weighted):
+def test_equal_to_scikit_learn(weighted):
     random = np.random.default_rng(0)
     labels, probabilities = random.integers(0, 2, 60), random.random(60)
     weights = random.random(60) if weighted else None
@@ -57,11 +57,11 @@ def test_as_scikit_learn_has_it(weighted):
     )
 
 
-def test_where_no_yes_is_predicted_precision_is_0():
+def test_without_a_positive_prediction_precision_is_0():
     assert metrics.precision_recall_f1([1, 0], [0.1, 0.1]) == (0.0, 0.0, 0.0)
 
 
-def test_where_no_label_is_yes_there_is_nothing_to_recall():
+def test_without_a_positive_label_recall_is_an_error():
     with pytest.raises(InputError, match="Recall needs rows whose label is 1. .* all 0"):
         metrics.precision_recall_f1([0, 0], [0.1, 0.9])
     with pytest.raises(InputError, match="or of weight 0"):
@@ -72,7 +72,7 @@ def test_a_row_of_weights_for_each_resample():
     weights = np.random.default_rng(2).integers(0, 3, (5, 8)).astype(float)
     weights[:, 0] = 1.0
     counts = metrics.confusion_matrix(LABELS, PROBABILITIES, weights=weights)
-    told = metrics.precision_recall_f1(LABELS, PROBABILITIES, weights=weights)
+    result = metrics.precision_recall_f1(LABELS, PROBABILITIES, weights=weights)
     accuracies = metrics.accuracy(LABELS, PROBABILITIES, weights=weights)
     for row in range(5):
         given = {"weights": weights[row]}
@@ -81,18 +81,18 @@ def test_a_row_of_weights_for_each_resample():
         )
         assert accuracies[row] == metrics.accuracy(LABELS, PROBABILITIES, **given)
         expected = metrics.precision_recall_f1(LABELS, PROBABILITIES, **given)
-        assert [values[row] for values in told] == list(expected)
+        assert [values[row] for values in result] == list(expected)
 
 
-def test_a_resample_without_a_label_is_nan_and_one_without_a_yes_is_0():
+def test_a_resample_without_a_label_is_nan_and_one_without_a_positive_is_0():
     weights = [[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]
-    told = metrics.precision_recall_f1([1, 0], [0.1, 0.1], weights=weights)
-    np.testing.assert_array_equal(told.precision, [np.nan, 0.0, 0.0])
-    np.testing.assert_array_equal(told.recall, [np.nan, 0.0, 0.0])
-    np.testing.assert_array_equal(told.f1, [np.nan, 0.0, 0.0])
+    result = metrics.precision_recall_f1([1, 0], [0.1, 0.1], weights=weights)
+    np.testing.assert_array_equal(result.precision, [np.nan, 0.0, 0.0])
+    np.testing.assert_array_equal(result.recall, [np.nan, 0.0, 0.0])
+    np.testing.assert_array_equal(result.f1, [np.nan, 0.0, 0.0])
 
 
-def test_what_is_no_probability_is_refused():
+def test_invalid_probabilities_are_refused():
     with pytest.raises(InputError, match="Probabilities must be within 0 and 1. Received: 3.0"):
         metrics.accuracy([1, 0], [3.0, 0.5])
     with pytest.raises(InputError, match="Labels must be 0 or 1"):

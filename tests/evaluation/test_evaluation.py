@@ -49,7 +49,7 @@ def test_top_k_unseen_by_hand():
     np.testing.assert_array_equal(items, [[3, 4], [3, 2]])
     np.testing.assert_array_equal(best, [[3.0, 2.0], [7.0, 6.0]])
     assert items.dtype == np.int32 and best.dtype == np.float32
-    assert scores[0, 0] == 99.0 and scores[0, 2] == 4.0  # the caller's array is left alone
+    assert scores[0, 0] == 99.0 and scores[0, 2] == 4.0  # the caller's array is not changed
 
 
 def test_equal_scores_keep_catalogue_order():
@@ -60,7 +60,7 @@ def test_equal_scores_keep_catalogue_order():
 
 
 @pytest.mark.parametrize("k", [3, 4, 7])
-def test_slots_that_nothing_is_left_for_are_0(k):
+def test_slots_without_a_remaining_item_are_0(k):
     best, items = top_k_unseen(np.array([[0.0, 3.0, 2.0, 1.0]]), arrays([2]), k=k)
     np.testing.assert_array_equal(items, [[1, 3] + [0] * (k - 2)])
     np.testing.assert_array_equal(best, [[3.0, 1.0] + [-np.inf] * (k - 2)])
@@ -93,7 +93,7 @@ def test_model_scorer_scores_every_unseen_item():
         np.testing.assert_allclose(scores[row, : len(left)], expected[left], atol=1e-5)
 
 
-def test_model_scorer_knows_further_training_after_refresh():
+def test_model_scorer_uses_new_weights_after_refresh():
     student = randomised_student()
     scorer = ModelScorer(student)
     _, before = scorer(arrays([1]), k=1)
@@ -107,14 +107,14 @@ def test_model_scorer_knows_further_training_after_refresh():
 
 def test_evaluate_by_hand():
     answers = np.array([[3, 4, 5], [2, 9, 1], [1, 2, 3]], np.int32)
-    asked = []
+    requested = []
 
     def scorer(histories, k):
-        asked.append((histories, k))
+        requested.append((histories, k))
         return np.zeros(answers.shape, np.float32), answers
 
     evaluation = evaluate(scorer, QUERIES, k=3)
-    assert asked == [(QUERIES.histories, 3)]
+    assert requested == [(QUERIES.histories, 3)]
     second = (1 / log2(3) + 1 / 2) / (1 + 1 / log2(3))
     np.testing.assert_allclose(evaluation.ndcg, [1, second, 0])
     np.testing.assert_allclose(evaluation.values["recall"], [1, 1, 0])
@@ -151,8 +151,8 @@ def test_lists_are_cut_to_a_smaller_k():
         whole.at(5)
 
 
-def test_a_scorer_that_knows_the_answer_gets_1():
-    # The positives, best first, then what is left of the catalogue.
+def test_a_perfect_scorer_gets_1():
+    # The positives, best first, then the rest of the catalogue.
     def oracle(histories, k):
         scores = np.zeros((len(histories), NUM_ITEMS + 1))
         for row, relevant in enumerate(QUERIES.positives):
@@ -196,7 +196,7 @@ def test_k_must_be_positive():
         evaluate(randomised_student(), QUERIES, k=0)
 
 
-def test_an_answer_of_another_shape_is_an_error():
+def test_output_of_another_shape_is_an_error():
     def scorer(histories, k):
         return np.zeros((3, 2), np.float32), np.ones((3, 2), np.int32)
 
@@ -212,18 +212,18 @@ def fitted(callbacks, epochs, learning_rate=0.0):
     return student, history.history
 
 
-def test_validation_ndcg_is_in_the_logs_before_early_stopping_looks():
+def test_validation_ndcg_is_in_the_logs_before_early_stopping_reads_them():
     callback = ValidationNDCG(QUERIES, k=3)
     assert callback.log_name == "val_ndcg@3"
     stopping = tf.keras.callbacks.EarlyStopping(monitor="val_ndcg@3", mode="max", patience=1)
     student, history = fitted([callback, stopping], epochs=9)
     expected = evaluate(student, QUERIES, k=3).ndcg.mean()
-    # Nothing is learnt at rate 0, so the second epoch is no better and training stops there.
+    # With rate 0 nothing is learned, so the second epoch is no better and training stops.
     assert history["val_ndcg@3"] == pytest.approx([expected] * 2)
     assert set(history) == {"loss", "val_ndcg@3"}
 
 
-def test_validation_ndcg_asks_the_model_as_it_is_after_the_epoch():
+def test_validation_ndcg_evaluates_the_model_after_the_epoch():
     def prefer_item_9(epoch, logs):
         student.candidate_tower.biases[9].assign(1e3 * epoch)
 
@@ -235,7 +235,7 @@ def test_validation_ndcg_asks_the_model_as_it_is_after_the_epoch():
         windows.batches(64), epochs=2, callbacks=[change, ValidationNDCG(QUERIES, k=1)], verbose=0
     ).history
     before = evaluate(randomised_student(), QUERIES, k=1).ndcg.mean()
-    # With item 9 on top of every list, two of three queries find a positive at once.
+    # With item 9 on top of every list, two of three queries find a positive first.
     assert history["val_ndcg@1"] == pytest.approx([before, 2 / 3])
     assert before < 2 / 3
 
@@ -251,7 +251,7 @@ def test_one_callback_serves_two_models_one_after_the_other():
         assert history["val_ndcg@3"] == pytest.approx([expected])
 
 
-def test_validation_ndcg_asks_the_model_it_was_given():
+def test_validation_ndcg_evaluates_the_given_model():
     other = randomised_student(seed=5)
     _, history = fitted([ValidationNDCG(QUERIES, k=3, model=other)], epochs=1)
     expected = evaluate(other, QUERIES, k=3).ndcg.mean()
@@ -267,13 +267,13 @@ def test_validation_ndcg_asks_the_model_it_was_given():
         (np.full((2, 1), 1.0), "as whole numbers. Received: float64"),
     ],
 )
-def test_a_scorer_of_what_are_no_items_is_refused(item_ids, words):
+def test_a_scorer_of_invalid_items_is_refused(item_ids, words):
     queries = Queries(tiny_catalogue(4), [0, 1], ([3], [2]), ([1], [4]))
     with pytest.raises(ValueError, match=words):
         evaluate(lambda histories, k: (np.zeros((2, 1)), item_ids), queries, k=1)
 
 
-def test_a_scorer_of_seen_items_is_refused_where_the_catalogue_excludes_them():
+def test_a_scorer_of_seen_items_is_refused_if_the_catalogue_excludes_them():
     def popular(histories, k):
         return None, np.tile(np.arange(1, k + 1), (len(histories), 1))
 
@@ -302,7 +302,7 @@ def test_evaluate_takes_a_distiller_and_a_tensor_of_scores():
         (randomised_student(8), QUERIES, ValueError, "has 8 items, .* of the queries 9"),
     ],
 )
-def test_what_cannot_be_evaluated_is_refused(scorer, queries, error, words):
+def test_invalid_models_are_refused(scorer, queries, error, words):
     with pytest.raises(error, match=words):
         evaluate(scorer, queries)
 

@@ -1,4 +1,4 @@
-"""The teachers in closed form as recommenders, where only the order of a history says what next."""
+"""The closed-form teachers as recommenders, where only a history's order predicts the next item."""
 
 import numpy as np
 import pytest
@@ -20,10 +20,10 @@ NUM_ITEMS, LENGTH = 40, 8
 
 
 def walks(num_users, seed):
-    """Each goes round a ring from anywhere, half of them forwards: [num_users, LENGTH + 1].
+    """Each follows a ring from a random start, half of them forwards: [num_users, LENGTH + 1].
 
-    The next item follows from the last two. The set of all that was met does not say which end of
-    it was the last.
+    The next item follows from the last two. The set of all items does not determine which end
+    is the last one.
     """
     random = np.random.default_rng(seed)
     start = random.integers(NUM_ITEMS, size=[num_users, 1])
@@ -51,7 +51,7 @@ def splits():
         (ALSTeacher, {"l2": 10.0, "embedding_dim": 20}),
     ],
 )
-def test_where_the_last_items_say_what_comes_next_decay_wins(splits, kind, settings):
+def test_decay_is_better_if_the_last_items_determine_the_next(splits, kind, settings):
     if kind is ALSTeacher:
         pytest.importorskip("implicit")
     with_decay, without = (
@@ -63,13 +63,13 @@ def test_where_the_last_items_say_what_comes_next_decay_wins(splits, kind, setti
 
 
 @pytest.mark.parametrize("choose", [best_ease, best_next_item_ridge])
-def test_a_decay_is_chosen_where_it_helps(splits, choose):
+def test_a_decay_is_chosen_if_it_helps(splits, choose):
     best = choose(splits, 1)
     assert best.teacher.decay is not None
     assert evaluate(best, splits.validation, k=1).ndcg.mean() == 1.0
 
 
-def test_ease_is_chosen_setting_by_setting(splits):
+def test_ease_is_tuned_setting_by_setting(splits):
     """The best decay at the middle l2; then the best l2 at that decay."""
 
     def ndcg(l2, decay):
@@ -97,7 +97,7 @@ def test_als_is_chosen_and_reads_whole_histories(splits, monkeypatch):
     assert same.fingerprint() == best.teacher.fingerprint()
 
 
-def test_a_scorer_reads_as_many_items_as_it_may(splits):
+def test_a_scorer_reads_the_given_number_of_items(splits):
     teacher = NextItemRidgeTeacher(splits.train, l2=20.0, decay=2.0)
     history = np.array([1, 2, 3, 4], np.int32)
     scores, items = HistoryScorer(teacher, max_history=2, exclude_seen=False)([history], 5)

@@ -1,4 +1,4 @@
-"""The map of item vectors and their neighbours, against plain NumPy and planted turns."""
+"""The map of item vectors and their neighbours, against plain NumPy and planted rotations."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def test_the_coordinates_are_those_of_a_singular_value_decomposition():
         assert of_axis[np.abs(of_axis).argmax()] > 0
 
 
-def test_the_map_is_of_directions_alone_and_no_sign_is_left_to_chance():
+def test_the_map_uses_directions_alone_and_has_fixed_signs():
     rows = vectors()
     found, share = principal_components(rows)
     scaled = principal_components(rows * np.linspace(0.1, 9, len(rows))[:, None])
@@ -45,7 +45,7 @@ def test_vectors_that_do_not_vary_have_a_map_without_a_share():
 
 
 @pytest.mark.parametrize("mirror", [[1, 1], [1, -1]])
-def test_a_turned_or_mirrored_map_is_turned_back(mirror):
+def test_a_rotated_or_mirrored_map_is_aligned(mirror):
     one = principal_components(vectors())[0]
     angle = 0.7
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])

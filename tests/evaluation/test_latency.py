@@ -11,16 +11,16 @@ from tfrs_distill.evaluation.latency import percentiles
 def test_one_query_at_a_time_after_a_warm_up(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
-    asked = []
+    requested = []
 
     def scorer(histories, k):
         (history,) = histories
-        asked.append(history[0])
-        first = len(asked) <= 10
+        requested.append(history[0])
+        first = len(requested) <= 10
         clock[0] += 9.0 if first else history[0] / 1000  # seconds
 
     histories = [np.array([n]) for n in range(1, 102)]
     times = percentiles(scorer, histories)
-    # 1 to 101 milliseconds: the median is 51, the 95th percentile 96; the warm-up is left out.
+    # 1 to 101 milliseconds: the median is 51, the 95th percentile 96; the warm-up is excluded.
     assert times == pytest.approx({"p50": 51.0, "p95": 96.0})
-    assert asked[10:] == list(range(1, 102))
+    assert requested[10:] == list(range(1, 102))

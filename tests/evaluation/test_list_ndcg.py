@@ -24,14 +24,14 @@ from tfrs_distill.evaluation import metrics
     ],
 )
 def test_by_hand(labels, scores, k, expected):
-    told = metrics.list_ndcg(labels, scores, np.zeros(len(labels)), k=k)
-    assert told.value == pytest.approx(expected, rel=1e-12)
-    assert told[1:] == (1, 0)
+    result = metrics.list_ndcg(labels, scores, np.zeros(len(labels)), k=k)
+    assert result.value == pytest.approx(expected, rel=1e-12)
+    assert result[1:] == (1, 0)
 
 
 @pytest.mark.parametrize("k", [1, 3, 10])
 @pytest.mark.parametrize("levels", [3, 10**6])
-def test_as_scikit_learn_has_it_list_by_list(k, levels):
+def test_equal_to_scikit_learn_list_by_list(k, levels):
     random = np.random.default_rng(levels)
     labels, scores = random.integers(0, 4, 400), random.integers(0, levels, 400)
     lists = random.integers(0, 50, 400) * 2 + 5
@@ -42,31 +42,31 @@ def test_as_scikit_learn_has_it_list_by_list(k, levels):
             expected.append(ndcg_score([labels[rows]], [scores[rows]], k=k))
         else:
             skipped += 1
-    told = metrics.list_ndcg(labels, scores, lists, k=k)
-    assert told.value == pytest.approx(np.mean(expected), rel=1e-12)
-    assert told[1:] == (len(expected), skipped)
+    result = metrics.list_ndcg(labels, scores, lists, k=k)
+    assert result.value == pytest.approx(np.mean(expected), rel=1e-12)
+    assert result[1:] == (len(expected), skipped)
 
 
-def test_lists_that_cannot_be_ordered_are_left_out():
+def test_lists_with_equal_labels_are_skipped():
     labels = [1, 0, 1, 1, 0, 0, 1, 0, 1]
     scores = [2, 1, 2, 1, 2, 1, 5, 2, 1]
     lists = ["a", "a", "all", "all", "none", "none", "one", "b", "b"]
-    told = metrics.list_ndcg(labels, scores, lists)
-    assert told == (pytest.approx((1 + 1 / log2(3)) / 2), 2, 3)
+    result = metrics.list_ndcg(labels, scores, lists)
+    assert result == (pytest.approx((1 + 1 / log2(3)) / 2), 2, 3)
 
 
-def test_a_list_weighs_as_much_as_the_mean_of_its_rows():
+def test_a_list_has_the_mean_weight_of_its_rows():
     labels, scores, lists = [1, 0, 0, 0, 1], [2, 1, 0, 2, 1], [4, 4, 4, 9, 9]
-    told = metrics.list_ndcg(labels, scores, lists, weights=[3, 3, 3, 1, 1])
-    assert told.value == pytest.approx((3 * 1 + 1 / log2(3)) / 4)
+    result = metrics.list_ndcg(labels, scores, lists, weights=[3, 3, 3, 1, 1])
+    assert result.value == pytest.approx((3 * 1 + 1 / log2(3)) / 4)
     resamples = np.array([[3, 3, 3, 1, 1], [0, 0, 0, 1, 1], [1, 1, 1, 0, 0], [0] * 5], float)
-    told = metrics.list_ndcg(labels, scores, lists, weights=resamples)
+    result = metrics.list_ndcg(labels, scores, lists, weights=resamples)
     np.testing.assert_allclose(
-        told.value, [(3 + 1 / log2(3)) / 4, 1 / log2(3), 1.0, np.nan], rtol=1e-12
+        result.value, [(3 + 1 / log2(3)) / 4, 1 / log2(3), 1.0, np.nan], rtol=1e-12
     )
 
 
-def test_what_cannot_be_judged_is_refused():
+def test_invalid_input_is_refused():
     with pytest.raises(InputError, match="must be at least 0. Received: -1.0"):
         metrics.list_ndcg([1, -1], [1, 2], [0, 0])
     with pytest.raises(InputError, match="2 lists, each with equal labels"):

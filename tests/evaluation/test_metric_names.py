@@ -1,4 +1,4 @@
-"""Each metric's name, direction and format stand beside it, and are found by its key."""
+"""Each metric's name, direction and format are stored together, and are found by its key."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from tfrs_distill.evaluation.metrics import METRICS
 from tfrs_distill.models.tasks import Binary, Regression
 
 
-def test_the_metrics_that_are_better_where_they_are_less():
+def test_the_metrics_for_which_lower_is_better():
     lower = [metric.name for metric in METRICS.values() if metric.lower_is_better]
     assert lower == [
         *("Gini", "Popularity lift", "Popularity"),
@@ -30,7 +30,7 @@ def test_every_metric_of_rows_has_a_name():
     predictions = {"like": rng.random(30), "rating": 5 * rng.random(30)}
     tasks = [Binary("like"), Regression("rating", low=1.0, high=5.0)]
     found = evaluate_ranking(lambda _: predictions, examples, tasks, num_samples=5).metrics
-    keys = {key.partition("@")[0] for told in found.values() for key in told}
+    keys = {key.partition("@")[0] for result in found.values() for key in result}
     assert keys >= {"auc", "gauc", "recall", "ndcg", "rmse", "mae"}
     assert keys <= METRICS.keys()
 
@@ -38,5 +38,5 @@ def test_every_metric_of_rows_has_a_name():
 @pytest.mark.parametrize(
     "key, difference, gain", [("auc", 0.1, 0.1), ("rmse", 0.1, -0.1), ("log_loss", -0.2, 0.2)]
 )
-def test_a_gain_is_positive_where_the_first_is_better(key, difference, gain):
+def test_a_gain_is_positive_if_the_first_is_better(key, difference, gain):
     assert METRICS[key].gain(difference) == gain

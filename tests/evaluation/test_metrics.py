@@ -28,7 +28,7 @@ def one(metric, items, positives):
         ([9, 4, 7], [4, 1, 2, 3], (1 / log2(3)) / (1 + 1 / log2(3) + 1 / 2)),
         ([4, 0, 0], [4, 5], 1 / (1 + 1 / log2(3))),  # empty slots
         ([0, 0, 0], [4], 0.0),
-        ([9, 4, 7], [4, 4], 1 / log2(3)),  # met twice, to be found once
+        ([9, 4, 7], [4, 4], 1 / log2(3)),  # two interactions, one relevant item
     ],
 )
 def test_ndcg(items, positives, expected):
@@ -77,13 +77,13 @@ def test_an_item_recommended_twice_counts_once():
         assert one(metric, [4, 4, 4], [4]) == 1.0
 
 
-def test_padding_is_no_hit_even_where_a_positive_is_0():
+def test_padding_is_not_a_hit_even_if_a_positive_is_0():
     np.testing.assert_array_equal(
         metrics.hits(np.array([[0, 4, 0]]), [np.array([0, 4])]), [[False, True, False]]
     )
 
 
-def test_one_value_a_query():
+def test_one_value_per_query():
     items = np.array([[1, 2], [3, 4], [5, 6]])
     positives = [np.array([2]), np.array([9, 8]), np.array([5, 6])]
     np.testing.assert_allclose(metrics.ndcg(items, positives), [1 / log2(3), 0, 1])
@@ -99,7 +99,7 @@ def test_another_number_of_queries_is_an_error():
 
 def test_coverage():
     assert metrics.coverage(np.array([[1, 2], [2, 1]]), 8) == 2 / 8
-    assert metrics.coverage(np.array([[1, 0], [0, 0]]), 8) == 1 / 8  # empty slots are no item
+    assert metrics.coverage(np.array([[1, 0], [0, 0]]), 8) == 1 / 8  # empty slots are not items
     assert metrics.coverage(np.array([[1, 2], [3, 4]]), 4) == 1.0
 
 
@@ -130,7 +130,7 @@ def test_bootstrap_interval_of_equal_values_is_a_point():
     assert low == pytest.approx(0.25) and high == pytest.approx(0.25)
 
 
-def test_of_several_runs_both_queries_and_runs_are_resampled():
+def test_over_several_runs_both_queries_and_runs_are_resampled():
     """`values[r, q] = a_r + b_q`: the variances of the two means add up."""
     random = np.random.default_rng(2)
     runs, queries = random.normal(0, 0.3, 30), random.normal(0, 0.5, 400)
@@ -144,7 +144,7 @@ def test_of_several_runs_both_queries_and_runs_are_resampled():
     assert alone[1] - alone[0] < 0.6 * (high - low)
 
 
-def test_one_run_is_resampled_by_its_queries_alone():
+def test_one_run_is_resampled_by_queries_alone():
     values = np.random.default_rng(3).random(50)
     assert metrics.bootstrap_interval(values[None]) == metrics.bootstrap_interval(values)
 
@@ -171,7 +171,7 @@ def test_precision_and_average_precision(items, positives, precision, average):
         ([[1, 2], [3, 4]], 4, 0.0),
         ([[1, 2], [1, 2]], 4, 0.5),  # 0, 0, 2, 2: (2 * 1 + 2 * 3) / (4 * 4)
         ([[1, 2], [1, 3]], 3, 1 / 6),  # 1, 1, 2: (-2 + 0 + 4) / (3 * 4)
-        ([[9, 0], [9, 0]], 2, 0.5),  # of two candidates one has everything; empty slots
+        ([[9, 0], [9, 0]], 2, 0.5),  # one of two candidates has everything; empty slots
         ([[0, 0]], 3, 0.0),
     ],
 )

@@ -1,4 +1,4 @@
-"""The metrics beside those of ranx and RecTools, each in an environment of its own."""
+"""The metrics compared with those of ranx and RecTools, each in a separate environment."""
 
 import json
 import subprocess
@@ -64,7 +64,7 @@ json.dump(found, open(sys.argv[2], "w"))
 
 @pytest.fixture(scope="module")
 def planted():
-    """Lists, what was to be found, what users met in training, and a group for each item."""
+    """Lists, relevant items, users' training items, and a group for each item."""
     random = np.random.default_rng(0)
 
     def some(number):
@@ -97,7 +97,7 @@ def evaluation(planted):
 
 
 @pytest.mark.nightly
-def test_ranx_gives_the_same_for_every_query(peer_python, planted, tmp_path):
+def test_ranx_returns_the_same_for_every_query(peer_python, planted, tmp_path):
     found = answer(peer_python("ranx"), RANX, planted, tmp_path)
     assert len(found) == 12
     for key, values in found.items():
@@ -107,13 +107,14 @@ def test_ranx_gives_the_same_for_every_query(peer_python, planted, tmp_path):
 
 
 @pytest.mark.nightly
-def test_rectools_gives_the_same_beyond_accuracy(peer_python, planted, tmp_path):
+def test_rectools_returns_the_same_beyond_accuracy(peer_python, planted, tmp_path):
     found = answer(peer_python("rectools"), RECTOOLS, planted, tmp_path)
     train = windows_from(planted["train"], num_items=NUM_ITEMS, max_history=12)
-    vectors = np.eye(4)[planted["groups"]]  # 1 - cosine is 1 where groups differ, as Hamming is
+    # 1 - cosine is 1 if groups differ, like the Hamming distance
+    vectors = np.eye(4)[planted["groups"]]
     for k in (5, 10):
         ours = evaluation(planted).at(k)
-        told = ours.figures(num_samples=10) | ours.beyond_accuracy(train, vectors)
+        result = ours.figures(num_samples=10) | ours.beyond_accuracy(train, vectors)
         for name in ("novelty", "popularity", "diversity", "ndcg", "coverage"):
-            assert told[f"{name}@{k}"] == pytest.approx(found[f"{name}@{k}"], abs=1e-9), name
-        assert isnan(told[f"popularity_lift@{k}"])  # nobody has a history
+            assert result[f"{name}@{k}"] == pytest.approx(found[f"{name}@{k}"], abs=1e-9), name
+        assert isnan(result[f"popularity_lift@{k}"])  # no user has a history

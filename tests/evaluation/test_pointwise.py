@@ -35,7 +35,7 @@ def test_by_hand():
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_as_scikit_learn_has_it(ratings, clicks, weighted):
+def test_equal_to_scikit_learn(ratings, clicks, weighted):
     labels, predictions, weights = ratings
     weights = weights if weighted else None
     assert metrics.rmse(labels, predictions, weights) == pytest.approx(
@@ -54,7 +54,7 @@ def test_as_scikit_learn_has_it(ratings, clicks, weighted):
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
-def test_certain_and_wrong_costs_what_it_does_in_scikit_learn(kind):
+def test_a_certain_wrong_prediction_costs_as_in_scikit_learn(kind):
     labels, probabilities = [1, 0, 1, 0], np.array([0.0, 1.0, 1.0, 0.0], kind)
     expected = peer.log_loss(labels, probabilities)
     # 1 - eps is not 1 in the one and exactly 1 in the other: float32's eps is 1.2e-7.
@@ -100,6 +100,6 @@ def test_a_resample_without_a_row_is_nan():
         (metrics.rmse, [1.0, 2.0], [1.0, 2.0], [0.0, 0.0], "not all 0"),
     ],
 )
-def test_rows_that_cannot_be_compared_are_refused(metric, labels, predictions, weights, words):
+def test_invalid_rows_are_refused(metric, labels, predictions, weights, words):
     with pytest.raises(InputError, match=words):
         metric(labels, predictions, weights)

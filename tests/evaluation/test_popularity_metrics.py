@@ -14,12 +14,12 @@ from tfrs_distill.evaluation import evaluate, metrics
 COUNTS = np.array([0, 8, 4, 1, 0])  # of items 1 to 4, by 8 users
 
 
-def test_novelty_is_the_mean_self_information_of_the_items_that_are_there():
+def test_novelty_is_the_mean_self_information_of_the_recommended_items():
     found = metrics.novelty(np.array([[1, 2], [3, 0], [4, 1]]), COUNTS, num_users=8)
-    assert found.tolist() == [(0 + 1) / 2, 3.0, (3 + 0) / 2]  # item 4 as if one had met it
+    assert found.tolist() == [(0 + 1) / 2, 3.0, (3 + 0) / 2]  # item 4 as if it had one user
 
 
-def test_popularity_counts_the_items_that_are_there():
+def test_popularity_counts_only_the_recommended_items():
     found = metrics.recommended_popularity(np.array([[1, 2], [3, 0], [4, 1]]), COUNTS)
     assert found.tolist() == [6.0, 1.0, 4.0]
 
@@ -37,7 +37,7 @@ def test_diversity_is_the_mean_over_the_pairs():
     random = np.random.default_rng(0)
     vectors, lists = random.normal(size=(9, 4)), random.integers(1, 10, (6, 5))
     lists[1, 3:] = 0
-    vectors[lists[0, 0] - 1] = 0.0  # at right angles to every other
+    vectors[lists[0, 0] - 1] = 0.0  # orthogonal to every other
     found = metrics.intra_list_diversity(lists, vectors)
     for row, items in enumerate(lists):
         distances = []
@@ -54,7 +54,7 @@ def test_lists_without_items_have_no_value():
     assert np.isnan(metrics.novelty(empty, COUNTS, 8)).tolist() == [True, False]
     assert np.isnan(metrics.recommended_popularity(empty, COUNTS)).tolist() == [True, False]
     diversity = metrics.intra_list_diversity(empty, np.eye(4))
-    assert np.isnan(diversity).tolist() == [True, True]  # one item makes no pair
+    assert np.isnan(diversity).tolist() == [True, True]  # one item has no pair
 
 
 def test_diversity_in_blocks_is_the_same(monkeypatch):
@@ -65,15 +65,15 @@ def test_diversity_in_blocks_is_the_same(monkeypatch):
     np.testing.assert_array_equal(metrics.intra_list_diversity(lists, vectors), whole)
 
 
-def test_an_evaluation_means_them_over_its_queries():
+def test_an_evaluation_averages_them_over_its_queries():
     train = windows_from([[1, 2], [1, 2, 3], [1, 3], [1, 2]], num_items=4, max_history=4)
     queries = Queries(tiny_catalogue(4), [0, 1], ([3], [2]), ([1], [4]))
     lists = np.array([[1, 2], [1, 4]])
     found = evaluate(lambda histories, k: (np.zeros((2, k)), lists[:, :k]), queries, k=2)
-    told = found.beyond_accuracy(train, np.eye(4)[[0, 0, 1, 2]])
-    assert told == pytest.approx(
+    result = found.beyond_accuracy(train, np.eye(4)[[0, 0, 1, 2]])
+    assert result == pytest.approx(
         {
-            "novelty@2": np.mean([log2(4 / 3) / 2, log2(4) / 2]),  # met by 4, 3, 2 and 0 of 4
+            "novelty@2": np.mean([log2(4 / 3) / 2, log2(4) / 2]),  # with 4, 3, 2 and 0 of 4 users
             "popularity@2": np.mean([3.5, 2.0]),
             "popularity_lift@2": (3.5 + 2.0) / (2 + 3) - 1,
             "diversity@2": np.mean([0.0, 1.0]),
@@ -99,7 +99,7 @@ def test_the_interval_of_independent_groups_is_that_of_two_means():
 
 
 def test_groups_of_several_runs_are_resampled_by_runs_too():
-    """Runs that differ by 0 and 1 in the one group alone: nothing but the runs varies."""
+    """Runs that differ by 0 and 1 in one group: only the runs vary."""
     one = np.stack([np.zeros(500), np.ones(500)])
     found = metrics.independent_difference(one, np.zeros((2, 300)))
     assert found == {"difference": 0.5, "interval": [0.0, 1.0]}

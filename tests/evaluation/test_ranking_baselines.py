@@ -20,7 +20,7 @@ def rows_of(items, users, labels, task="rating", weights=None):
 
 @pytest.fixture
 def train():
-    """120 ratings of 20 users and 15 items of gappy ids, some without a label."""
+    """120 ratings of 20 users and 15 items with gaps in the ids, some without a label."""
     random = np.random.default_rng(0)
     labels = random.integers(1, 6, 120).astype(float)
     labels[::11] = np.nan
@@ -44,10 +44,10 @@ def dense_ridge(examples, task, l2, with_users):
 
 def test_item_means_by_hand():
     train = rows_of([1, 1, 1, 2], [1, 2, 3, 1], [5, 4, 3, 2])
-    # The mean of all is 3.5; the items' sums with two rows of it: 19 / 5 and 9 / 3.
-    told = item_mean(train, "rating", l2=2.0)(rows_of([1, 2, 3, 0], [9, 9, 9, 1], [1] * 4))
-    assert list(told) == ["rating"]
-    np.testing.assert_allclose(told["rating"], [19 / 5, 3.0, 3.5, 3.5])
+    # The mean of all is 3.5; the items' sums plus two rows of it: 19 / 5 and 9 / 3.
+    result = item_mean(train, "rating", l2=2.0)(rows_of([1, 2, 3, 0], [9, 9, 9, 1], [1] * 4))
+    assert list(result) == ["rating"]
+    np.testing.assert_allclose(result["rating"], [19 / 5, 3.0, 3.5, 3.5])
 
 
 def test_a_row_without_a_label_does_not_count():
@@ -72,14 +72,14 @@ def test_biases_solve_the_ridge_regression(train, l2, weighted):
 
 
 def test_a_long_chain_of_users_and_items_is_solved_too():
-    # Each user shares one item with the next: what one rates is felt at the other end, and plain
+    # Each user shares one item with the next: each rating affects the other end, and plain
     # gradient descent would take tens of thousands of passes.
     users, items = np.repeat(np.arange(150), 2), np.repeat(np.arange(151), 2)[1:-1] + 1
     labels = 3 + np.sin(np.arange(300) / 20)
     train = rows_of(items, users, labels)
-    told = bias_only(train, "rating", l2=1e-3)(train)["rating"]
+    result = bias_only(train, "rating", l2=1e-3)(train)["rating"]
     expected = np.clip(dense_ridge(train, "rating", 1e-3, True), labels.min(), labels.max())
-    np.testing.assert_allclose(told, expected, atol=1e-6)
+    np.testing.assert_allclose(result, expected, atol=1e-6)
 
 
 def test_planted_biases_are_found():
@@ -88,7 +88,8 @@ def test_planted_biases_are_found():
     of_user, of_item = random.normal(size=50), random.normal(size=41)
     truth = of_user[users] + of_item[items]
     model = bias_only(rows_of(items, users, truth + random.normal(size=20000)), "rating", l2=1e-3)
-    # 400 rows a user, 500 an item: each bias is off by 1 / sqrt(400) = .05, at most four times it.
+    # 400 rows per user, 500 per item: each bias is off by 1 / sqrt(400) = .05, at most four times
+    # it.
     assert abs(model(rows_of(items, users, truth))["rating"] - truth).max() < 0.3
     assert np.corrcoef(model.user_biases[:-1], of_user)[0, 1] > 0.99
 
@@ -103,30 +104,30 @@ def test_unknown_users_and_items_have_no_bias(train):
     )
 
 
-def test_an_unknown_item_teaches_no_item():
+def test_rows_of_an_unknown_item_change_no_items_mean():
     train = rows_of([0, 0, 1], [1, 2, 1], [5, 5, 2])
-    told = item_mean(train, "rating", l2=1.0)(train)["rating"]
-    np.testing.assert_allclose(told, [4, 4, 3])
+    result = item_mean(train, "rating", l2=1.0)(train)["rating"]
+    np.testing.assert_allclose(result, [4, 4, 3])
 
 
-def test_predictions_stay_within_the_labels_seen():
+def test_predictions_are_clipped_to_the_range_of_labels():
     train = rows_of([1, 2, 1, 2, 3], [1, 1, 2, 2, 3], [5, 4, 2, 1, 3])
     model = bias_only(train, "rating", l2=1e-6)
-    told = model(rows_of([1, 2], [1, 2], [1, 1]))["rating"]
-    assert told.max() <= 5.0 and told.min() >= 1.0
+    result = model(rows_of([1, 2], [1, 2], [1, 1]))["rating"]
+    assert result.max() <= 5.0 and result.min() >= 1.0
     biases = np.append(model.user_biases, model.item_biases)
     assert abs(biases).max() > 1.4  # users at +1.5 and -1.5 of 3, so some rows would be outside
 
 
 def test_a_binary_task_gets_probabilities_that_are_never_certain():
     train = rows_of([1, 1, 2, 2], [1, 1, 2, 2], [1, 1, 0, 0], task="like")
-    told = item_mean(train, "like", l2=1.0)(train)["like"]
-    np.testing.assert_allclose(told, [2.5 / 3, 2.5 / 3, 0.5 / 3, 0.5 / 3])
-    told = bias_only(train, "like", l2=1e-6)(train)["like"]
-    np.testing.assert_allclose(told, [7 / 8, 7 / 8, 1 / 8, 1 / 8])  # half a row of 4 from 0 and 1
+    result = item_mean(train, "like", l2=1.0)(train)["like"]
+    np.testing.assert_allclose(result, [2.5 / 3, 2.5 / 3, 0.5 / 3, 0.5 / 3])
+    result = bias_only(train, "like", l2=1e-6)(train)["like"]
+    np.testing.assert_allclose(result, [7 / 8, 7 / 8, 1 / 8, 1 / 8])  # half a row of 4 from 0 and 1
 
 
-def test_labels_that_are_all_alike_are_predicted():
+def test_equal_labels_are_predicted():
     train = rows_of([1, 2], [1, 2], [3, 3])
     np.testing.assert_array_equal(bias_only(train, "rating")(train)["rating"], [3, 3])
 
@@ -154,7 +155,7 @@ def test_the_best_l2_is_chosen_on_validation(best, fit, noise):
     errors = [squared_error(fit(splits.train, "rating", l2=l2), splits.validation) for l2 in tried]
     chosen = squared_error(best(splits, "rating"), splits.validation)
     assert chosen == min(errors) < max(errors)
-    # Noise asks for shrinkage, a clear signal for none.
+    # Noise needs shrinkage, a clear signal does not.
     assert (np.argmin(errors) > 3) if noise > 1 else (np.argmin(errors) < 3)
 
 
@@ -165,7 +166,7 @@ def test_l2_must_be_positive(train, fit, l2):
         fit(train, "rating", l2=l2)
 
 
-def test_what_is_missing_is_named(train):
+def test_missing_columns_are_named(train):
     with pytest.raises(InputError, match="no labels for the task 'like'"):
         item_mean(train, "like")
     without = RankingExamples(

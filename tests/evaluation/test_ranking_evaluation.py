@@ -26,7 +26,7 @@ BINARY_METRICS = (
 
 
 def rows_of(users, **labels):
-    """Examples of these users and labels; the item ids only count the rows."""
+    """Examples of these users and labels; the item ids are row numbers."""
     users = np.array(users)
     features = {"item_id": np.arange(1, len(users) + 1)}
     labels = {task: np.array(values, float) for task, values in labels.items()}
@@ -44,7 +44,7 @@ def planted():
 
 
 def guesser(noise, seed):
-    """A model that knows the ratings, more or less."""
+    """A model that predicts the ratings approximately."""
 
     def predict(examples):
         random = np.random.default_rng(seed)
@@ -66,8 +66,8 @@ def by_user(score, labels, predictions, users):
     return np.array(values), np.array(sizes)
 
 
-def test_a_binary_task_as_scikit_learn_has_it(planted):
-    told = evaluate_ranking(guesser(1.0, 1), planted, [LIKE], num_samples=20)
+def test_a_binary_task_equals_scikit_learn(planted):
+    result = evaluate_ranking(guesser(1.0, 1), planted, [LIKE], num_samples=20)
     there = ~np.isnan(planted.labels["like"])
     labels, users = planted.labels["like"][there], planted.users[there]
     predictions = guesser(1.0, 1)(planted)["like"][there]
@@ -87,9 +87,9 @@ def test_a_binary_task_as_scikit_learn_has_it(planted):
         "expected_calibration_error": metrics.expected_calibration_error(labels, predictions),
         "ndcg@10": gains.mean(),
     }
-    assert told.metrics["like"] == pytest.approx(expected, rel=1e-9)
-    assert list(told.metrics["like"]) == BINARY_METRICS
-    like = told.tasks["like"]
+    assert result.metrics["like"] == pytest.approx(expected, rel=1e-9)
+    assert list(result.metrics["like"]) == BINARY_METRICS
+    like = result.tasks["like"]
     np.testing.assert_array_equal(like.confusion_matrix, peer.confusion_matrix(labels, decisions))
     points = metrics.reliability(labels, predictions)
     for one, other in zip(like.reliability, points):
@@ -100,8 +100,8 @@ def test_a_binary_task_as_scikit_learn_has_it(planted):
 
 @pytest.mark.parametrize("task", [RATING, Ordinal("rating"), RatingDistribution("rating")])
 @pytest.mark.parametrize(("threshold", "given"), [(4.0, {}), (3.0, {"rating_threshold": 3.0})])
-def test_a_rating_as_scikit_learn_has_it(planted, task, threshold, given):
-    told = evaluate_ranking(guesser(1.0, 2), planted, [task], num_samples=20, **given)
+def test_a_rating_task_equals_scikit_learn(planted, task, threshold, given):
+    result = evaluate_ranking(guesser(1.0, 2), planted, [task], num_samples=20, **given)
     there = ~np.isnan(planted.labels["rating"])
     labels, users = planted.labels["rating"][there], planted.users[there]
     predictions = guesser(1.0, 2)(planted)["rating"][there]
@@ -112,14 +112,14 @@ def test_a_rating_as_scikit_learn_has_it(planted, task, threshold, given):
         "auc": peer.roc_auc_score(labels >= threshold, predictions),
         "gauc": np.average(areas, weights=sizes),
     }
-    assert told.metrics["rating"] == pytest.approx(expected, rel=1e-6)  # labels are float32
-    assert told.tasks["rating"].confusion_matrix is None
-    assert told.tasks["rating"].reliability is None
-    assert told.tasks["rating"].num_users_skipped == told.tasks["rating"].num_users - len(areas)
+    assert result.metrics["rating"] == pytest.approx(expected, rel=1e-6)  # labels are float32
+    assert result.tasks["rating"].confusion_matrix is None
+    assert result.tasks["rating"].reliability is None
+    assert result.tasks["rating"].num_users_skipped == result.tasks["rating"].num_users - len(areas)
 
 
-def test_intervals_are_of_whole_users(planted):
-    told = evaluate_ranking(guesser(1.0, 1), planted, [RATING, LIKE], num_samples=200, seed=5)
+def test_intervals_resample_whole_users(planted):
+    result = evaluate_ranking(guesser(1.0, 1), planted, [RATING, LIKE], num_samples=200, seed=5)
     there = ~np.isnan(planted.labels["like"])
     labels, predictions = planted.labels["like"][there], guesser(1.0, 1)(planted)["like"][there]
     samples = metrics.cluster_bootstrap(
@@ -128,7 +128,7 @@ def test_intervals_are_of_whole_users(planted):
         num_samples=200,
         seed=5,
     )
-    assert told.intervals["like"]["auc"] == metrics.percentile_interval(samples)
+    assert result.intervals["like"]["auc"] == metrics.percentile_interval(samples)
     rating = ~np.isnan(planted.labels["rating"])
     errors = np.abs(guesser(1.0, 1)(planted)["rating"] - planted.labels["rating"])[rating]
     samples = metrics.cluster_bootstrap(
@@ -137,18 +137,18 @@ def test_intervals_are_of_whole_users(planted):
         num_samples=200,
         seed=5,
     )
-    assert told.intervals["rating"]["mae"] == pytest.approx(
+    assert result.intervals["rating"]["mae"] == pytest.approx(
         metrics.percentile_interval(samples), rel=1e-6
     )
-    for task, values in told.metrics.items():
+    for task, values in result.metrics.items():
         for name, value in values.items():
-            low, high = told.intervals[task][name]
+            low, high = result.intervals[task][name]
             assert low < high, (task, name)
             if name != "expected_calibration_error":  # resampling adds to it
                 assert low < value < high, (task, name)
 
 
-def test_a_planted_difference_is_found_and_none_is_none(planted):
+def test_a_planted_difference_is_significant_and_no_difference_is_not(planted):
     tasks = [RATING, LIKE]
     good, bad, other = (
         evaluate_ranking(guesser(noise, seed), planted, tasks)
@@ -181,7 +181,7 @@ def test_a_difference_is_paired(planted):
     assert high - low > 0.05
 
 
-def test_only_evaluations_of_the_same_can_be_compared(planted):
+def test_only_evaluations_of_the_same_rows_can_be_compared(planted):
     here = evaluate_ranking(guesser(1.0, 1), planted, [LIKE], num_samples=20)
     for others in (
         evaluate_ranking(guesser(1.0, 1), planted.subset(np.arange(200)), [LIKE], num_samples=20),
@@ -209,53 +209,53 @@ def test_other_labels_or_users_of_the_same_rows_cannot_be_compared(other):
         compare(*evaluations, "like", "auc")
 
 
-def test_a_model_is_asked_batch_by_batch_in_order(planted):
+def test_a_model_predicts_batch_by_batch_in_order(planted):
     model = RankingModel(
         [IdFeature("user_id", 40, 4, "query", seed=0), ItemFeature(300, 4, seed=1)],
         [LIKE, RATING],
         hidden_units=(8,),
         seed=0,
     )
-    said = model.predictions(next(iter(planted.batches(300))))
+    output = model.predictions(next(iter(planted.batches(300))))
     expected = evaluate_ranking(
-        lambda _: {task: values.numpy() for task, values in said.items()},
+        lambda _: {task: values.numpy() for task, values in output.items()},
         planted,
         [LIKE, RATING],
         num_samples=20,
     )
-    told = evaluate_ranking(model, planted, model.tasks.values(), num_samples=20, batch_size=64)
+    result = evaluate_ranking(model, planted, model.tasks.values(), num_samples=20, batch_size=64)
     for task in ("like", "rating"):
         # A product of float32 matrices may be summed in another order in another batch size.
-        assert told.metrics[task] == pytest.approx(expected.metrics[task], rel=1e-4)
+        assert result.metrics[task] == pytest.approx(expected.metrics[task], rel=1e-4)
 
 
-def test_where_no_user_has_both_kinds_there_is_no_gauc():
+def test_without_a_user_with_both_classes_there_is_no_gauc():
     examples = rows_of([1, 2, 3, 4], like=[1, 0, 1, 0], rating=[5, 4, 5, 4])
     predict = {"like": np.array([0.9, 0.2, 0.4, 0.6]), "rating": np.full(4, 4.5)}
-    told = evaluate_ranking(lambda _: predict, examples, [LIKE, RATING], num_samples=50)
-    assert set(told.metrics["like"]) == set(BINARY_METRICS) - {"gauc", "ndcg@10"}
-    assert told.metrics["rating"] == {"rmse": 0.5, "mae": 0.5}  # all are 4 or better
-    assert told.tasks["like"].num_users_skipped == told.tasks["like"].num_users == 4
+    result = evaluate_ranking(lambda _: predict, examples, [LIKE, RATING], num_samples=50)
+    assert set(result.metrics["like"]) == set(BINARY_METRICS) - {"gauc", "ndcg@10"}
+    assert result.metrics["rating"] == {"rmse": 0.5, "mae": 0.5}  # all are 4 or better
+    assert result.tasks["like"].num_users_skipped == result.tasks["like"].num_users == 4
     # Some resamples of 4 users lack a class: the interval is of the others.
-    assert np.isnan(told.tasks["like"].samples["auc"]).any()
-    assert np.isfinite(told.intervals["like"]["auc"]).all()
+    assert np.isnan(result.tasks["like"].samples["auc"]).any()
+    assert np.isfinite(result.intervals["like"]["auc"]).all()
 
 
 def test_the_summary_is_json(planted):
-    told = evaluate_ranking(guesser(1.0, 1), planted, [RATING, LIKE], num_samples=20)
-    again = json.loads(json.dumps(told.summary()))
-    assert again["like"]["auc"] == told.metrics["like"]["auc"]
-    assert again["like"]["auc_interval"] == list(told.intervals["like"]["auc"])
-    assert again["like"]["confusion_matrix"] == told.tasks["like"].confusion_matrix.tolist()
+    result = evaluate_ranking(guesser(1.0, 1), planted, [RATING, LIKE], num_samples=20)
+    again = json.loads(json.dumps(result.summary()))
+    assert again["like"]["auc"] == result.metrics["like"]["auc"]
+    assert again["like"]["auc_interval"] == list(result.intervals["like"]["auc"])
+    assert again["like"]["confusion_matrix"] == result.tasks["like"].confusion_matrix.tolist()
     assert sum(map(sum, again["like"]["confusion_matrix"])) == again["like"]["num_rows"] == 240
     assert sum(again["like"]["reliability"]["weight"]) == 240
-    assert again["rating"]["num_users"] == told.tasks["rating"].num_users
-    assert again["rating"]["num_users_skipped"] == told.tasks["rating"].num_users_skipped
+    assert again["rating"]["num_users"] == result.tasks["rating"].num_users
+    assert again["rating"]["num_users_skipped"] == result.tasks["rating"].num_users_skipped
     assert "confusion_matrix" not in again["rating"] and "reliability" not in again["rating"]
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("output", "words"),
     [
         ({}, r"predicts nothing for task 'like'. It predicts: \[\]"),
         ({"click": np.zeros(3)}, r"nothing for task 'like'. It predicts: \['click'\]"),
@@ -272,19 +272,19 @@ def test_the_summary_is_json(planted):
         ),
     ],
 )
-def test_answers_that_cannot_be_judged_are_refused(said, words):
+def test_invalid_predictions_are_refused(output, words):
     with pytest.raises(InputError, match=words):
-        evaluate_ranking(lambda _: said, rows_of([1, 1, 2], like=[1, 0, 1]), [LIKE])
+        evaluate_ranking(lambda _: output, rows_of([1, 1, 2], like=[1, 0, 1]), [LIKE])
 
 
-def test_a_rating_must_be_finite_and_only_where_there_is_a_label():
+def test_a_predicted_rating_must_be_finite_only_if_there_is_a_label():
     examples = rows_of([1, 1, 2], rating=[1, np.nan, 5])
     with pytest.raises(
         InputError, match="a finite number for every row for task 'rating'. Received: inf"
     ):
         evaluate_ranking(lambda _: {"rating": np.array([1, 2, np.inf])}, examples, [RATING])
-    told = evaluate_ranking(lambda _: {"rating": np.array([1, np.nan, 4])}, examples, [RATING])
-    assert told.metrics["rating"]["mae"] == 0.5
+    result = evaluate_ranking(lambda _: {"rating": np.array([1, np.nan, 4])}, examples, [RATING])
+    assert result.metrics["rating"]["mae"] == 0.5
 
 
 @pytest.mark.parametrize(
@@ -296,13 +296,13 @@ def test_a_rating_must_be_finite_and_only_where_there_is_a_label():
         ({"like": [1, 3, 0]}, "Labels of task 'like' must be within 0 and 1.*Received: 3 in row 1"),
     ],
 )
-def test_labels_that_cannot_be_judged_by_are_refused(labels, words):
+def test_invalid_labels_are_refused(labels, words):
     with pytest.raises(InputError, match=words):
         evaluate_ranking(lambda _: {"like": np.zeros(3)}, rows_of([1, 1, 2], **labels), [LIKE])
 
 
 @pytest.mark.parametrize("tasks", [["like"], {"like": LIKE}, [NextItem("next_item", 5)]])
-def test_what_is_no_task_of_a_label_is_refused(tasks):
+def test_a_task_without_labels_per_row_is_refused(tasks):
     with pytest.raises(TypeError, match=r"must be ranking tasks of a label.*Use `evaluate`"):
         evaluate_ranking(lambda _: {}, rows_of([1, 2], like=[1, 0]), tasks)
 

@@ -32,7 +32,7 @@ def test_by_hand_with_weights():
 
 
 @pytest.mark.parametrize("num_bins", [1, 7, 10])
-def test_as_scikit_learn_has_it(num_bins):
+def test_equal_to_scikit_learn(num_bins):
     random = np.random.default_rng(0)
     probabilities = np.append(random.random(200), np.linspace(0, 1, num_bins + 1))  # edges, too
     labels = random.random(len(probabilities)) < probabilities**2
@@ -74,7 +74,7 @@ def test_a_row_of_weights_for_each_resample():
     )
 
 
-def test_what_cannot_be_judged_is_refused():
+def test_invalid_input_is_refused():
     with pytest.raises(InputError, match="within 0 and 1. Received: 1.2 in row 0"):
         metrics.reliability([1], [1.2])
     with pytest.raises(InputError, match="Labels must be 0 or 1"):

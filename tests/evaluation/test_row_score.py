@@ -1,4 +1,4 @@
-"""The figure by which a ranking student is judged as a whole, by hand."""
+"""The overall score of a ranking student, by hand."""
 
 import numpy as np
 import pytest
@@ -16,19 +16,19 @@ NAN = np.nan
     [
         ([9.0, 1.0, 2.0, 3.0], 1),
         ([2.0, 3.0, 1.0, 0.0], 2),
-        ([1.0, 1.0, 0.0, 1.0], 3),  # equal scores say nothing of the row's item
+        ([1.0, 1.0, 0.0, 1.0], 3),  # equal scores do not rank the row's item
         ([0.0, 0.0, 0.0, 0.0], 4),
         ([NAN, 1.0, 2.0, 3.0], 4),
         ([NAN, NAN, NAN, NAN], 4),
     ],
 )
-def test_ndcg_of_an_item_is_that_of_its_worst_rank(scores, rank):
+def test_ndcg_of_an_item_uses_its_worst_rank(scores, rank):
     found = [next_item_ndcg(np.array([scores]), np.array([1]), k)[0] for k in (3, 4)]
     expected = 1 / np.log2(1 + rank)
     np.testing.assert_allclose(found, [expected if rank <= 3 else 0.0, expected])
 
 
-def test_no_item_of_the_catalogue_is_not_found():
+def test_a_row_without_an_item_has_ndcg_0():
     assert next_item_ndcg(np.array([[3.0, 2.0]]), np.array([0]), 2)[0] == 0.0
 
 
@@ -39,14 +39,14 @@ def rated(labels):
     )
 
 
-def test_a_rating_is_judged_by_its_error_in_standard_deviations():
+def test_a_rating_score_is_the_error_in_standard_deviations():
     examples = rated(np.float32([1, 2, 3, 4]))  # deviation sqrt(5) / 2
     tasks = {"rating": Regression("rating", low=1, high=5)}
     found = row_score(tasks, {"rating": np.array([2.0, 3.0, 4.0, 5.0])}, examples, 10)
     assert found == pytest.approx(1 - 2 / np.sqrt(5))
 
 
-def test_ratings_that_are_all_alike_cannot_be_judged():
+def test_equal_ratings_are_refused():
     tasks = {"rating": Regression("rating", low=1, high=5)}
     with pytest.raises(
         InputError, match="Labels of 'rating' must differ.* 3 labels, all of them 3"

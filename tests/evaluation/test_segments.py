@@ -1,4 +1,4 @@
-"""Which queries and positives belong to which segment."""
+"""The segments of queries and positives."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def queries_of(histories, positives, num_items):
 
 
 def test_popularity_counts_users_not_positions():
-    # Windows of 4 overlap by 2, so most of user 0's items stand in two of them.
+    # Windows of 4 overlap by 2, so most of user 0's items are in two of them.
     sequences = [[1, 2, 3, 4, 5, 6, 1], [2, 2, 3], [6, 2]]
     windows = windows_from(sequences, num_items=7, max_history=4)
     assert len(windows) > 3
@@ -32,7 +32,7 @@ def test_popularity_counts_users_not_positions():
 
 
 def train_windows():
-    """10 items: item i is met by 12 - i users, some of which meet item 1 twice."""
+    """10 items: item i has 12 - i users, some of which have item 1 twice."""
     sequences = [[item for item in range(1, 11) if user < 12 - item] for user in range(11)]
     return windows_from([sequence + [1] for sequence in sequences], num_items=10, max_history=16)
 
@@ -65,7 +65,7 @@ def test_groups_of_items_are_segments_of_their_positives():
 
 
 def test_the_middle_is_popular_and_not_head():
-    # 11 users meet items 1 to 3, only some meet the rest; the head is item 1 and 2 of 10.
+    # 11 users have items 1 to 3, only some have the rest; the head is item 1 and 2 of 10.
     sequences = [[1, 2, 3, 4, 5] for _ in range(9)] + [[1, 2, 3], [3, 2, 1, 4]]
     train = windows_from(sequences, num_items=10, max_history=8)
     assert popularity_counts(train)[1:6].tolist() == [11, 11, 11, 10, 9]
@@ -76,7 +76,7 @@ def test_the_middle_is_popular_and_not_head():
     assert [p.tolist() for p in found["head"].positives] == [[1]]
 
 
-def test_short_and_long_histories_part_at_the_median():
+def test_short_and_long_histories_are_divided_at_the_median():
     queries = queries_of([[1], [1, 2], [1, 2], [1, 2, 3]], [[4], [5], [6], [7]], num_items=10)
     found = {part.name: part for part in segments(train_windows(), queries)}
     assert found["short"].rows.tolist() == [0, 1, 2]
@@ -87,12 +87,12 @@ def test_short_and_long_histories_part_at_the_median():
 
 
 def users_of(genders):
-    """A query a user, whose next item is 1 or 2, and their genders by user index."""
+    """A query per user, whose next item is 1 or 2, and their genders by user index."""
     queries = queries_of([[3]] * len(genders), [[1 + row % 2] for row in range(len(genders))], 10)
     return queries, {"gender": genders}
 
 
-def test_groups_of_users_are_segments_and_small_ones_are_one_together():
+def test_groups_of_users_are_segments_and_small_ones_are_merged():
     genders = ["F"] * 40 + ["M"] * 50 + ["X"] * 3 + ["Y"] * 4 + [""] * 5
     queries, groups = users_of(genders)
     found = [part for part in segments(train_windows(), queries, groups) if part.attribute]
@@ -100,7 +100,7 @@ def test_groups_of_users_are_segments_and_small_ones_are_one_together():
     assert [part.rows.tolist() for part in found] == [
         list(range(40)),
         list(range(40, 90)),
-        list(range(90, 97)),  # those of whom nothing is known are in no group
+        list(range(90, 97)),  # users without a value are in no group
     ]
     assert {part.attribute for part in found} == {"gender"}
     assert found[0].what == "users whose gender is F"
@@ -114,7 +114,7 @@ def test_one_small_group_keeps_its_name():
     assert names == ["gender: F", "gender: X"]
 
 
-def test_groups_are_found_by_the_user_and_not_by_the_row():
+def test_groups_are_found_by_user_and_not_by_row():
     queries, _ = users_of([""] * 120)
     later = queries.subset(np.arange(60, 120))
     groups = {"gender": ["F"] * 90 + ["M"] * 30}
@@ -123,7 +123,7 @@ def test_groups_are_found_by_the_user_and_not_by_the_row():
 
 
 def test_the_report_of_segments_by_hand():
-    """Item 1 is head and every second next item: found by the one alone; 100 women, 50 men."""
+    """Item 1 is head and every second next item: one model finds it; 100 women, 50 men."""
     genders = ["F", "F", "M"] * 50
     queries, groups = users_of(genders)
     parts = segments(train_windows(), queries, groups)

@@ -1,4 +1,4 @@
-"""What asking costs: per 1,000, the median of three, items only where there is an item side."""
+"""The cost of inference per 1,000, the median of three; items only for models that encode them."""
 
 import types
 
@@ -21,13 +21,13 @@ QUERIES = Queries(
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that only moves when the work says so; seconds."""
+    """A clock that only advances by the work; seconds."""
     clock = types.SimpleNamespace(now=100.0)
     monkeypatch.setattr(cost_module.time, "perf_counter", lambda: clock.now)
     return clock
 
 
-def test_it_is_the_median_of_three_after_a_first_for_1000(clock):
+def test_it_is_the_median_of_three_after_a_warm_up_per_1000(clock):
     lasting = iter([9.0, 0.5, 0.002, 0.004])
 
     def work():
@@ -38,28 +38,28 @@ def test_it_is_the_median_of_three_after_a_first_for_1000(clock):
     assert next(lasting, None) is None
 
 
-def test_items_and_queries_are_timed_apart(clock):
-    asked = []
+def test_items_and_queries_are_timed_separately(clock):
+    requested = []
 
     class Model:
         def encode_candidates(self, item_ids):
-            asked.append(item_ids.numpy().tolist())
+            requested.append(item_ids.numpy().tolist())
             clock.now += 0.016
             return tf.zeros([8, 2])
 
     def scorer(histories, k):
-        asked.append((len(histories), k))
+        requested.append((len(histories), k))
         clock.now += 0.002
 
     # 16 ms for 8 items and 2 ms for 4 queries, each for 1,000.
-    told = cost(Model(), scorer, QUERIES, k=3)
-    assert told == {
+    result = cost(Model(), scorer, QUERIES, k=3)
+    assert result == {
         "items_ms_per_1000": pytest.approx(2000),
         "queries_ms_per_1000": pytest.approx(500),
     }
-    assert asked == [list(range(1, 9))] * 4 + [(4, 3)] * 4
+    assert requested == [list(range(1, 9))] * 4 + [(4, 3)] * 4
 
 
-def test_without_an_item_side_there_is_no_item_cost(clock):
-    told = cost(object(), lambda histories, k: None, QUERIES, k=3)
-    assert told == {"items_ms_per_1000": None, "queries_ms_per_1000": 0.0}
+def test_without_an_item_encoder_there_is_no_item_cost(clock):
+    result = cost(object(), lambda histories, k: None, QUERIES, k=3)
+    assert result == {"items_ms_per_1000": None, "queries_ms_per_1000": 0.0}

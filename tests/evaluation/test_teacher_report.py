@@ -1,4 +1,4 @@
-"""The whole report: every figure against its own definition, for every kind of teacher."""
+"""The complete report: every value against its definition, for every kind of teacher."""
 
 import json
 from dataclasses import replace
@@ -46,7 +46,7 @@ def model_of(splits, seed):
 
 
 class Oracle:
-    """Knows what each user meets next, and has no item side."""
+    """Predicts each user's next items exactly, and has no item encoder."""
 
     def __init__(self, queries):
         self.scores = np.zeros((queries.users.max() + 1, queries.catalogue.num_items), np.float32)
@@ -59,7 +59,7 @@ class Oracle:
 
 
 @pytest.fixture(scope="module")
-def told(splits):
+def result(splits):
     queries = splits.validation
     catalogue = splits.catalogue
     random = np.random.default_rng(0)
@@ -89,8 +89,8 @@ def told(splits):
     return report, scorers, models
 
 
-def test_it_is_plain_json_and_says_how_it_was_made(told, splits):
-    report = told[0]
+def test_it_is_plain_json_and_contains_its_settings(result, splits):
+    report = result[0]
     assert json.loads(json.dumps(report, allow_nan=False)) == report
     assert (report["k"], report["seed"], report["bootstrap_samples"]) == (K, 3, 200)
     assert report["queries"] == len(splits.validation)
@@ -98,8 +98,8 @@ def test_it_is_plain_json_and_says_how_it_was_made(told, splits):
     assert list(report["segments"]) == ["all", "head", "middle", "tail", "short", "long"]
 
 
-def test_quality_by_segment_is_that_of_the_same_lists(told, splits):
-    report, scorers, _ = told
+def test_quality_by_segment_is_that_of_the_same_lists(result, splits):
+    report, scorers, _ = result
     for part in segments(splits.train, splits.validation):
         assert report["segments"][part.name] == {"what": part.what, "queries": len(part.rows)}
         for name, scorer in scorers.items():
@@ -119,8 +119,8 @@ def test_quality_by_segment_is_that_of_the_same_lists(told, splits):
             )
 
 
-def test_every_teacher_stands_beside_the_twin_query_by_query(told, splits):
-    report, scorers, _ = told
+def test_every_teacher_is_paired_with_the_twin_by_query(result, splits):
+    report, scorers, _ = result
     twin = evaluate(scorers["twin"], splits.validation, k=K).ndcg
     for name in ("towers", "oracle", "array", "scorer"):
         difference = evaluate(scorers[name], splits.validation, k=K).ndcg - twin
@@ -135,8 +135,8 @@ def test_every_teacher_stands_beside_the_twin_query_by_query(told, splits):
     assert "vs_twin" not in report["models"]["twin"]["quality"]["all"]
 
 
-def test_who_knows_the_answer_is_best_everywhere(told):
-    report = told[0]
+def test_a_perfect_model_is_best_everywhere(result):
+    report = result[0]
     for segment, part in report["segments"].items():
         if not part["queries"]:
             continue
@@ -148,8 +148,8 @@ def test_who_knows_the_answer_is_best_everywhere(told):
     assert report["models"]["oracle"]["quality"]["all"]["vs_twin"]["interval"][0] > 0
 
 
-def test_calibration_is_of_the_next_item_over_all_items(told, splits):
-    report, scorers, _ = told
+def test_calibration_is_of_the_next_item_over_all_items(result, splits):
+    report, scorers, _ = result
     next_items = np.array([positives[0] for positives in splits.validation.positives])
     for name in ("oracle", "array"):
         expected = calibration(scorers[name].logits()[:, 1:], next_items - 1)
@@ -163,8 +163,8 @@ def test_calibration_is_of_the_next_item_over_all_items(told, splits):
     assert report["models"]["scorer"]["calibration"] is None  # it has no probabilities
 
 
-def test_agreement_names_every_model_and_is_symmetric(told, splits):
-    report, scorers, _ = told
+def test_agreement_names_every_model_and_is_symmetric(result, splits):
+    report, scorers, _ = result
     agreement = report["agreement"]
     assert agreement["names"] == list(scorers)
     lists = {n: evaluate(s, splits.validation, k=K).item_ids for n, s in scorers.items()}
@@ -180,36 +180,36 @@ def test_agreement_names_every_model_and_is_symmetric(told, splits):
     assert (np.abs(correlation - np.eye(5)) < 0.9).all()
 
 
-def test_cost_has_an_item_side_only_where_the_teacher_has(told):
-    report, _, _ = told
+def test_item_cost_only_for_teachers_with_an_item_encoder(result):
+    report, _, _ = result
     costs = {name: figures["cost"] for name, figures in report["models"].items()}
     for name in ("oracle", "array", "scorer"):
         assert costs[name]["items_ms_per_1000"] is None
     assert all(figures["queries_ms_per_1000"] > 0 for figures in costs.values())
-    # 60 s for 30 items are 2,000,000 ms for 1,000, beside which the towers' own time is nothing.
+    # 60 s for 30 items are 2,000,000 ms for 1,000; the towers' own time is negligible.
     for name in ("towers", "twin"):
         assert 0 < costs[name]["items_ms_per_1000"] < 1e5
 
 
-def test_of_many_queries_some_are_asked_for_whole_rankings_and_timed(told, splits, monkeypatch):
+def test_of_many_queries_a_sample_is_fully_ranked_and_timed(result, splits, monkeypatch):
     from tfrs_distill.evaluation import whole_catalogue
     from tfrs_distill.evaluation.teacher_report import report as report_module
 
     monkeypatch.setattr(whole_catalogue, "WHOLE_RANKINGS", 3)
     monkeypatch.setattr(report_module, "TIMED", 2)
-    _, scorers, models = told
-    asked = []
+    _, scorers, models = result
+    requested = []
 
     def scorer(histories, k):
-        asked.append((tuple(map(len, histories)), k))
+        requested.append((tuple(map(len, histories)), k))
         return models["scorer"](histories, k)
 
     found = compare_teachers({"oracle": models["oracle"]}, splits, twin=scorer, k=K)
     lengths = [len(history) for history in splits.validation.histories]
     first, middle, last = lengths[0], lengths[20], lengths[39]  # 40 queries: 0, 19.5 and 39
-    assert asked[0] == (tuple(lengths), K)
-    assert asked[1:5] == [((first, last), K)] * 4
-    assert asked[5:] == [((first, middle, last), 30)]
+    assert requested[0] == (tuple(lengths), K)
+    assert requested[1:5] == [((first, last), K)] * 4
+    assert requested[5:] == [((first, middle, last), 30)]
     expected = sum(
         told_bin["observed_items"] for told_bin in found["models"]["oracle"]["calibration"]["bins"]
     )
@@ -218,38 +218,38 @@ def test_of_many_queries_some_are_asked_for_whole_rankings_and_timed(told, split
     assert found["queries"] == len(splits.validation)
 
 
-def test_candidates_of_the_queries_are_all_there_is(told, splits):
-    _, _, models = told
-    asked = np.array([3, 7, 8, 21, 30], np.int32)
+def test_only_candidates_of_the_queries_are_ranked(result, splits):
+    _, _, models = result
+    requested = np.array([3, 7, 8, 21, 30], np.int32)
     queries = splits.validation
-    rows = np.flatnonzero([np.isin(p, asked).any() for p in queries.positives])
+    rows = np.flatnonzero([np.isin(p, requested).any() for p in queries.positives])
     cold = replace(
         queries.subset(rows),
         positives=tuple(
-            queries.positives[row][np.isin(queries.positives[row], asked)] for row in rows
+            queries.positives[row][np.isin(queries.positives[row], requested)] for row in rows
         ),
-        candidates=asked,
+        candidates=requested,
     )
     array, scorer = models["array"], models["scorer"]
     found = compare_teachers({"array": array}, replace(splits, validation=cold), twin=scorer, k=2)
-    logits = TeacherScorer(array, cold, max_history=8).logits()[:, asked]
-    labels = np.array([asked.tolist().index(p[0]) for p in cold.positives])
+    logits = TeacherScorer(array, cold, max_history=8).logits()[:, requested]
+    labels = np.array([requested.tolist().index(p[0]) for p in cold.positives])
     told_of_array = found["models"]["array"]["calibration"]
     assert told_of_array["negative_log_likelihood"] == pytest.approx(
         calibration(logits, labels)["negative_log_likelihood"]
     )
     rhos = []
     for row, history in enumerate(cold.histories):
-        left = np.setdiff1d(asked, history)
-        ours = logits[row, np.searchsorted(asked, left)]
+        left = np.setdiff1d(requested, history)
+        ours = logits[row, np.searchsorted(requested, left)]
         ranks = np.argsort(np.argsort(ours))
         if len(left) > 1:
             rhos.append(np.corrcoef(ranks, -left.argsort())[0, 1])
     assert found["agreement"]["rank_correlation"][0][1] == pytest.approx(np.mean(rhos), abs=1e-6)
 
 
-def test_what_cannot_be_reported_is_refused(told, splits):
-    _, _, models = told
+def test_invalid_input_is_refused(result, splits):
+    _, _, models = result
     towers = models["towers"]
     with pytest.raises(ValueError, match=r"at least one teacher\. Received: none"):
         compare_teachers({}, splits, twin=towers)
@@ -264,18 +264,18 @@ def test_what_cannot_be_reported_is_refused(told, splits):
         compare_teachers({"stranger": stranger}, splits, twin=towers, k=K)
 
 
-def test_progress_is_told_of_every_model(told, splits):
-    _, _, models = told
-    heard = []
+def test_progress_has_a_step_for_every_model(result, splits):
+    _, _, models = result
+    recorded = []
 
     class Bar:
         def bar(self, description, total):
             import contextlib
 
-            heard.append((description, total))
-            return contextlib.nullcontext(lambda steps=1, note="": heard.append(note))
+            recorded.append((description, total))
+            return contextlib.nullcontext(lambda steps=1, note="": recorded.append(note))
 
     compare_teachers(
         {"scorer": models["scorer"]}, splits, twin=models["array"], k=K, progress=Bar()
     )
-    assert heard == [("teachers", 2), "scorer", "twin"]
+    assert recorded == [("teachers", 2), "scorer", "twin"]

@@ -1,4 +1,4 @@
-"""Any teacher as a scorer: the batch it is asked with, the lists it gives, what it refuses."""
+"""Any teacher as a scorer: its batches, lists and errors."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ QUERIES = Queries(tiny_catalogue(NUM_ITEMS), USERS, HISTORIES, POSITIVES)
 
 
 class Recorded:
-    """A teacher that prefers item i + 1 to item i and remembers what it was asked."""
+    """A teacher that prefers item i + 1 to item i and records its batches."""
 
     def __init__(self):
         self.batches = []
@@ -34,7 +34,7 @@ class Recorded:
         return tf.tile(tf.cast(candidate_ids, tf.float32)[None], [rows, 1])
 
 
-def test_a_query_is_a_window_whose_last_position_asks():
+def test_a_query_is_a_window_labelled_at_its_last_position():
     teacher = Recorded()
     TeacherScorer(teacher, QUERIES, max_history=3, batch_size=2)(HISTORIES, k=2)
     first, second = teacher.batches
@@ -43,13 +43,13 @@ def test_a_query_is_a_window_whose_last_position_asks():
     np.testing.assert_array_equal(second["history"], [[0, 0, 0]])
     np.testing.assert_array_equal(first["user_id"], [4, 9])
     np.testing.assert_array_equal(second["user_id"], [2])
-    # The mark is the same everywhere: nobody reads the answer (6, 1 or 2, and 3) off it.
+    # The mark is the same everywhere: no label (6, 1 or 2, and 3) leaks.
     np.testing.assert_array_equal(first["labels"], [[0, 0, 1], [0, 0, 1]])
     np.testing.assert_array_equal(second["labels"], [[0, 0, 1]])
     assert {batch[name].dtype for batch in teacher.batches for name in batch} == {np.dtype("int32")}
 
 
-def test_it_recommends_the_best_that_the_whole_history_does_not_hold():
+def test_it_recommends_the_best_items_outside_the_full_history():
     scores, items = TeacherScorer(Recorded(), QUERIES, max_history=2, batch_size=2)(HISTORIES, k=3)
     np.testing.assert_array_equal(items, [[6, 0, 0], [5, 4, 3], [6, 5, 4]])
     np.testing.assert_array_equal(scores[1:], [[5, 4, 3], [6, 5, 4]])
@@ -64,7 +64,7 @@ def test_logits_are_over_the_whole_catalogue():
     assert np.isneginf(logits[:, 0]).all() and logits.dtype == np.float32
 
 
-def test_a_two_tower_model_answers_as_through_its_own_scorer():
+def test_a_two_tower_model_has_the_same_scores_as_in_its_own_scorer():
     student = RetrievalStudent.from_history(
         num_items=NUM_ITEMS, max_history=3, embedding_dim=4, seed=0
     )
@@ -80,11 +80,11 @@ def test_a_two_tower_model_answers_as_through_its_own_scorer():
     np.testing.assert_allclose(scores[finite], expected_scores[finite], atol=1e-5)
 
 
-def test_a_teacher_that_knows_users_is_asked_by_user():
-    said = np.random.default_rng(0).normal(size=(3, NUM_ITEMS))
-    teacher = ArrayTeacher.from_scores(np.array([2, 4, 9]), said)
+def test_a_teacher_that_reads_users_gets_user_indices():
+    output = np.random.default_rng(0).normal(size=(3, NUM_ITEMS))
+    teacher = ArrayTeacher.from_scores(np.array([2, 4, 9]), output)
     logits = TeacherScorer(teacher, QUERIES, max_history=3, batch_size=2).logits()
-    np.testing.assert_allclose(logits[:, 1:], said[[1, 2, 0]], rtol=1e-6)
+    np.testing.assert_allclose(logits[:, 1:], output[[1, 2, 0]], rtol=1e-6)
 
 
 def test_an_unknown_user_is_named():
@@ -93,7 +93,7 @@ def test_an_unknown_user_is_named():
         TeacherScorer(teacher, QUERIES, max_history=3).logits()
 
 
-def test_a_teacher_of_examples_cannot_answer_queries():
+def test_a_teacher_of_examples_cannot_score_queries():
     teacher = ArrayTeacher.from_scores(
         np.array([0, 1, 2]), np.zeros((3, NUM_ITEMS)), column=columns.EXAMPLE_ID
     )
@@ -123,7 +123,7 @@ def test_logits_of_another_shape_are_refused():
         TeacherScorer(Narrow(), QUERIES, max_history=3).logits()
 
 
-def test_of_the_candidates_alone_it_is_asked():
+def test_only_candidates_are_scored():
     queries = replace(QUERIES, candidates=np.array([2, 3, 6], np.int32))
     scorer = TeacherScorer(Recorded(), queries, max_history=2, batch_size=2)
     none = -np.inf

@@ -1,4 +1,4 @@
-"""Lets the tests in this folder import `planted_student` from the one above."""
+"""Lets the tests in this folder import `planted_student` from the conftest above."""
 
 import sys
 from pathlib import Path

@@ -30,7 +30,7 @@ def test_holds_every_format_and_nothing_else(artefact):
 
 
 @pytest.mark.parametrize("format", ["tflite", "saved_model"])
-def test_float32_formats_are_scorers_that_answer_the_definition(artefact, format):
+def test_float32_formats_return_the_same_scores(artefact, format):
     histories = histories_of(400, [1, 5, 40, 700, 3, 0, 2])
     scores, item_ids = Recommender.load(artefact.folder, format=format)(histories, 10)
     assert_answers(STUDENT, histories, scores, item_ids, 10)
@@ -42,7 +42,7 @@ def test_int8_file_is_smaller(artefact):
     assert saved > 0.4 * (400 * 4 + 400 * 5) * 3
 
 
-def test_does_not_replace_a_folder_of_something_else(tmp_path):
+def test_refuses_a_folder_with_other_files(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(InputError, match="not an artefact, and it would be replaced"):
         export_artefact(STUDENT, tmp_path, CATALOGUE)
@@ -50,7 +50,7 @@ def test_does_not_replace_a_folder_of_something_else(tmp_path):
 
 
 @pytest.mark.parametrize("fitting", [0, 1, 2, 5])
-def test_full_disk_leaves_the_old_artefact(artefact, monkeypatch, fitting):
+def test_full_disk_keeps_the_old_artefact(artefact, monkeypatch, fitting):
     real, calls = os.fsync, []
 
     def full_after(file):

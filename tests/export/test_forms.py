@@ -1,4 +1,4 @@
-"""The table of export forms: what measuring, timing and reporting loop over."""
+"""The table of export forms, over which measuring, timing and reporting loop."""
 
 import itertools
 import json
@@ -19,13 +19,13 @@ from tfrs_distill.serving.recommender import Recommender
 STUDENT, CATALOGUE = PlantedStudent(), catalogue_of(60)
 
 
-def test_the_source_of_the_others_comes_first_and_keys_are_those_of_the_forms():
+def test_the_reference_form_comes_first_and_keys_are_those_of_the_forms():
     assert list(FORMS) == ["saved_model", "student_tflite", "student_int8"]
     assert [form.key for form in FORMS.values()] == list(FORMS)
     assert len({form.file for form in FORMS.values()}) == len(FORMS)
 
 
-def test_every_form_of_an_artefact_is_opened_and_weighed(tmp_path):
+def test_every_form_of_an_artefact_is_opened_and_its_size_measured(tmp_path):
     retrieval = export_artefact(STUDENT, tmp_path / "1", CATALOGUE, k=5)
     export_artefact(hand_student(), tmp_path / "2")
     for form in FORMS.values():
@@ -36,7 +36,7 @@ def test_every_form_of_an_artefact_is_opened_and_weighed(tmp_path):
         assert form.num_bytes(tmp_path / "1") == retrieval.bytes_of(form.file) > 0
 
 
-def test_without_order_every_form_answers_any_order_of_a_history_alike(tmp_path):
+def test_without_order_every_form_gives_equal_scores_for_any_order_of_a_history(tmp_path):
     student = RetrievalStudent.from_history(
         num_items=60, max_history=4, embedding_dim=8, reads_order=False, seed=0
     )
@@ -56,12 +56,12 @@ def test_without_order_every_form_answers_any_order_of_a_history_alike(tmp_path)
         for order in orders:
             found, items = recommend([order], 5)
             np.testing.assert_allclose(found[0], scores[items[0]], atol=tolerance * np.ptp(found))
-        newest = np.array([1, 2, *orders[0]])  # of six the last four are read
+        newest = np.array([1, 2, *orders[0]])  # the last four of six are read
         found, items = recommend([newest], 5)
         np.testing.assert_allclose(found[0], scores[items[0]], atol=tolerance * np.ptp(found))
 
 
-def test_both_stages_are_weighed(tmp_path):
+def test_sizes_of_both_stages_are_measured(tmp_path):
     sizes = {
         "saved_model.pb": 1,
         "variables/variables.data-00000-of-00001": 10,

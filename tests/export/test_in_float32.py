@@ -27,7 +27,7 @@ POLICIES = ["mixed_float16", "mixed_bfloat16"]
 
 @pytest.fixture
 def under():
-    """`under(policy, make)`: what `make` makes while the policy is in force."""
+    """`under(policy, make)`: the result of `make` while the policy is active."""
 
     def make_under(policy, make):
         tf.keras.mixed_precision.set_global_policy(policy)
@@ -72,7 +72,7 @@ def test_a_retrieval_students_files_are_those_of_a_float32_student(tmp_path, und
         recommender.add_items([TEXTS[0]])
 
 
-def test_a_compressed_student_of_mixed_precision_becomes_a_file(tmp_path, under):
+def test_a_compressed_student_of_mixed_precision_is_exported(tmp_path, under):
     mixed = under(POLICIES[1], retrieval_student)
     smaller = compress(mixed, ["int4"])
     assert smaller.query_tower.compute_dtype == "bfloat16"

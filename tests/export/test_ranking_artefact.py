@@ -41,7 +41,7 @@ from tfrs_distill.serving.artefact import Artefact
 from tfrs_distill.serving.word_vocabulary import WordVocabulary
 
 STUDENT, ROWS = full_student(), rows_for(7)
-SAID = predictions(STUDENT, ROWS)
+OUTPUTS = predictions(STUDENT, ROWS)
 QUERY = ("user_id", "age", "history", "history_ratings")
 
 
@@ -84,25 +84,25 @@ def test_holds_every_format_and_nothing_else(artefact):
 
 
 @pytest.mark.parametrize("num_rows", [1, 7])
-def test_float32_file_says_what_the_model_says(artefact, num_rows):
+def test_float32_file_returns_the_models_predictions(artefact, num_rows):
     rows = {name: values[:num_rows] for name, values in ROWS.items()}
-    said = run(artefact.folder / "student.tflite", "score", rows)
-    assert set(said) == set(TASKS)
-    for task, values in said.items():
+    output = run(artefact.folder / "student.tflite", "score", rows)
+    assert set(output) == set(TASKS)
+    for task, values in output.items():
         assert values.shape == (num_rows,) and values.dtype == np.float32
         # Sums of some ten products of about 1 in another order: float32 has 1e-7 of relative error.
-        np.testing.assert_allclose(values, SAID[task][:num_rows], atol=1e-5)
+        np.testing.assert_allclose(values, OUTPUTS[task][:num_rows], atol=1e-5)
 
 
 @pytest.mark.parametrize("query_row", [0, 3])
 def test_float32_file_ranks_the_items_of_a_query(artefact, query_row):
-    asked, rows = pairs_of(query_row)
-    said, expected = (
-        run(artefact.folder / "student.tflite", "rank", asked),
+    requested, rows = pairs_of(query_row)
+    output, expected = (
+        run(artefact.folder / "student.tflite", "rank", requested),
         predictions(STUDENT, rows),
     )
     for task in TASKS:
-        np.testing.assert_allclose(said[task], expected[task], atol=1e-5)
+        np.testing.assert_allclose(output[task], expected[task], atol=1e-5)
 
 
 READER = """
@@ -122,34 +122,34 @@ assert "tfrs_distill" not in sys.modules
 
 
 @pytest.mark.nightly
-def test_a_fresh_reader_of_the_saved_model_gets_what_the_model_says(artefact, tmp_path):
-    asked, pairs = pairs_of(3)
+def test_a_fresh_reader_of_the_saved_model_gets_the_models_predictions(artefact, tmp_path):
+    requested, pairs = pairs_of(3)
     np.savez(tmp_path / "rows.npz", **ROWS)
-    np.savez(tmp_path / "rank.npz", **asked)
+    np.savez(tmp_path / "rank.npz", **requested)
     files = [artefact.folder, *(tmp_path / f"{name}.npz" for name in ("rows", "rank", "answers"))]
     program = [sys.executable, "-c", READER, *map(str, files)]
     subprocess.run(program, check=True, cwd=tmp_path, timeout=120)
     answers = dict(np.load(tmp_path / "answers.npz"))
-    expected = {"score": SAID, "serving_default": SAID, "rank": predictions(STUDENT, pairs)}
+    expected = {"score": OUTPUTS, "serving_default": OUTPUTS, "rank": predictions(STUDENT, pairs)}
     assert set(answers) == {f"{signature}/{task}" for signature in expected for task in TASKS}
-    for signature, said in expected.items():
-        for task, values in said.items():
+    for signature, output in expected.items():
+        for task, values in output.items():
             np.testing.assert_allclose(answers[f"{signature}/{task}"], values, atol=1e-6)
 
 
-def test_both_signatures_answer_the_definition(by_hand_artefact):
+def test_both_signatures_return_the_models_predictions(by_hand_artefact):
     path = by_hand_artefact.folder / "student.tflite"
     users, items = np.array([0, 1, 3, 2, 9], np.int32), np.array([1, 0, 4, 2, -5], np.int32)
-    said = run(path, "score", {"user_id": users, "item_id": items})["like"]
+    output = run(path, "score", {"user_id": users, "item_id": items})["like"]
     expected = [by_hand(u, i) for u, i in [(0, 1), (1, 0), (3, 4), (2, 2), (0, 0)]]
-    np.testing.assert_allclose(said, expected, atol=1e-6)
-    said = run(path, "rank", {"user_id": users[2:3], "item_id": np.arange(6, dtype=np.int32)})
+    np.testing.assert_allclose(output, expected, atol=1e-6)
+    output = run(path, "rank", {"user_id": users[2:3], "item_id": np.arange(6, dtype=np.int32)})
     expected = [by_hand(3, item) for item in (0, 1, 2, 3, 4, 0)]
-    np.testing.assert_allclose(said["like"], expected, atol=1e-6)
+    np.testing.assert_allclose(output["like"], expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["student.tflite", "student_int8.tflite"])
-def test_odd_values_count_as_unknown(artefact, name):
+def test_invalid_values_count_as_unknown(artefact, name):
     odd = {name: values.copy() for name, values in ROWS.items()}
     clean = {name: values.copy() for name, values in ROWS.items()}
     odd["user_id"][:] = [-1, NUM_USERS + 1, 2**31 - 1, -(2**31), 0, -7, NUM_USERS + 99]
@@ -162,24 +162,24 @@ def test_odd_values_count_as_unknown(artefact, name):
     clean["history"][:, 2] = 0
     clean["age"][:] = np.nan
     path = artefact.folder / name
-    said, expected = run(path, "score", odd), run(path, "score", clean)
+    output, expected = run(path, "score", odd), run(path, "score", clean)
     for task in TASKS:
-        assert np.isfinite(said[task]).all()
-        np.testing.assert_array_equal(said[task], expected[task])
+        assert np.isfinite(output[task]).all()
+        np.testing.assert_array_equal(output[task], expected[task])
         if name == "student.tflite":
-            np.testing.assert_allclose(said[task], predictions(STUDENT, odd)[task], atol=1e-5)
+            np.testing.assert_allclose(output[task], predictions(STUDENT, odd)[task], atol=1e-5)
 
 
 def test_int8_file_is_near_the_model(artefact):
     rows = rows_for(300)
-    said, expected = (
+    output, expected = (
         run(artefact.folder / "student_int8.tflite", "score", rows),
         predictions(STUDENT, rows),
     )
     # 8 bits round an entry by up to 0.4 % of its tensor's largest, some four standard deviations:
-    # 1 % of a standard deviation on average, in some five tensors behind each other.
+    # 1 % of a standard deviation on average, in some five tensors in sequence.
     for task in TASKS:
-        error = np.sqrt(np.mean((said[task] - expected[task]) ** 2))
+        error = np.sqrt(np.mean((output[task] - expected[task]) ** 2))
         assert 0 < error < 0.05 * expected[task].std(), task
 
 
@@ -196,7 +196,7 @@ def tensors_of(path):
 
 
 def test_int8_file_holds_every_large_table_once_in_8_bits(artefact):
-    # The converter leaves tensors of fewer than 1,024 numbers as they are.
+    # The converter does not quantize tensors of fewer than 1,024 numbers.
     found = tensors_of(artefact.folder / "student_int8.tflite")
     large = {shape: kind for shape, kind, _ in found if np.prod(shape) >= 1024}
     assert set(large.values()) == {schema.TensorType.INT8}
@@ -212,11 +212,11 @@ def test_files_hold_no_item_vectors(artefact, name):
         assert max(size for _, _, size in tensors_of(artefact.folder / name)) < vectors / 4
 
 
-def test_the_student_stays_as_it_was(artefact):
+def test_the_student_is_not_changed(artefact):
     item = STUDENT.features[3]
     assert item.vectors is not None
     for task, values in predictions(STUDENT, ROWS).items():
-        np.testing.assert_array_equal(values, SAID[task])
+        np.testing.assert_array_equal(values, OUTPUTS[task])
 
 
 def test_only_built_in_operators(artefact):
@@ -227,11 +227,11 @@ def test_only_built_in_operators(artefact):
         assert not [code for code in codes if code.CustomCode() is not None]
 
 
-def test_rows_are_free_and_a_query_is_one(artefact):
+def test_the_number_of_rows_is_dynamic_and_a_query_is_one(artefact):
     interpreter = Interpreter(model_path=str(artefact.folder / "student.tflite"))
     for signature, rows in (("score", -1), ("rank", 1)):
         details = interpreter.get_signature_runner(signature).get_input_details()
-        shapes = {name: told["shape_signature"].tolist() for name, told in details.items()}
+        shapes = {name: result["shape_signature"].tolist() for name, result in details.items()}
         assert shapes == {
             "user_id": [rows],
             "age": [rows],
@@ -240,13 +240,13 @@ def test_rows_are_free_and_a_query_is_one(artefact):
             "item_id": [-1],
             "words": [-1, -1],
         }
-        kinds = {name: told["dtype"] for name, told in details.items()}
+        kinds = {name: result["dtype"] for name, result in details.items()}
         floats = {name for name, kind in kinds.items() if kind == np.float32}
         assert floats == {"age", "history_ratings"}
         assert {kinds[name] for name in kinds if name not in floats} == {np.int32}
 
 
-def test_says_what_the_columns_are(artefact):
+def test_the_signature_describes_the_columns(artefact):
     columns = artefact.columns
     assert {
         name: (c["dtype"], c["shape"], c["side"], c["kind"]) for name, c in columns.items()
@@ -263,7 +263,7 @@ def test_says_what_the_columns_are(artefact):
     assert columns["item_id"]["vocabulary"] == columns["history"]["vocabulary"] == "item_id"
     assert (columns["words"]["num_words"], columns["words"]["max_words"]) == (61, 9)
     assert "NaN" in columns["age"]["missing"]
-    assert {name: told["kind"] for name, told in artefact.tasks.items()} == {
+    assert {name: result["kind"] for name, result in artefact.tasks.items()} == {
         "rating": "Regression",
         "like": "Binary",
         "stars": "Ordinal",
@@ -284,39 +284,39 @@ def test_a_catalogue_gives_the_item_ids_and_titles(tmp_path):
     assert "vocabulary" not in artefact.columns["user_id"]
 
 
-def test_a_student_of_one_side_is_not_asked_to_rank(tmp_path):
+def test_a_student_of_one_side_cannot_rank(tmp_path):
     student = RankingStudent([NumberFeature("age", 40.0, 10.0, "query")], [Binary("like")], seed=0)
     artefact = export_artefact(student, tmp_path / "1", vocabularies={})
     assert artefact.signature["signature_names"] == ["score"]
     rows = {"age": np.array([30.0, np.nan], np.float32)}
-    said = run(tmp_path / "1" / "student.tflite", "score", rows)
-    np.testing.assert_allclose(said["like"], predictions(student, rows)["like"], atol=1e-5)
+    output = run(tmp_path / "1" / "student.tflite", "score", rows)
+    np.testing.assert_allclose(output["like"], predictions(student, rows)["like"], atol=1e-5)
 
 
 @pytest.mark.parametrize(
     "vocabularies, words",
     [
         ({"user": ("a", "b", "c")}, "no column 'user' of kind 'id'.* It has: user_id, item_id"),
-        ({"user_id": ("a", "b")}, "'user_id' does not belong.*knows 3 indices. Received: .* of 2"),
+        ({"user_id": ("a", "b")}, "'user_id' does not belong.*has 3 indices. Received: .* of 2"),
         ({"user_id": ("a", "b", "a")}, "vocabulary of 'user_id' has an id twice"),
         ({"user_id": (7, 8, 9)}, "vocabulary of 'user_id' must be text. Received: 7"),
         ({"user_id": ("a", b"b", "c")}, "vocabulary of 'user_id' must be text. Received: b'b'"),
         ({"item_id": WordVocabulary(("a",))}, "no column 'item_id' of kind 'words'.* has: none"),
     ],
 )
-def test_refuses_vocabularies_of_something_else(tmp_path, vocabularies, words):
+def test_refuses_vocabularies_of_other_columns(tmp_path, vocabularies, words):
     with pytest.raises(InputError, match=words):
         export_artefact(hand_student(), tmp_path / "1", vocabularies=vocabularies)
     assert os.listdir(tmp_path) == []
 
 
-def test_refuses_words_of_something_else(tmp_path):
-    with pytest.raises(InputError, match="'words' does not belong.*knows 61 indices.* of 3"):
+def test_refuses_vocabularies_of_another_size(tmp_path):
+    with pytest.raises(InputError, match="'words' does not belong.*has 61 indices.* of 3"):
         export_artefact(STUDENT, tmp_path / "1", vocabularies={"words": WordVocabulary(("a", "b"))})
 
 
 def test_refuses_a_catalogue_of_other_items(tmp_path):
-    with pytest.raises(InputError, match="'item_id' does not belong.*knows 4 indices.* of 5"):
+    with pytest.raises(InputError, match="'item_id' does not belong.*has 4 indices.* of 5"):
         export_artefact(hand_student(), tmp_path / "1", vocabularies={}, catalogue=catalogue_of(5))
 
 
@@ -365,7 +365,7 @@ def test_refuses_columns_that_cannot_be_inputs(tmp_path, features, words):
         export_artefact(Odd(features, [Binary("like")]), tmp_path / "1", vocabularies={})
 
 
-def test_refuses_a_file_that_computes_something_else(tmp_path, monkeypatch):
+def test_refuses_a_file_with_other_outputs(tmp_path, monkeypatch):
     real = tflite._run
 
     def slightly_off(*args):
@@ -393,7 +393,7 @@ def test_names_an_operator_that_litert_does_not_have(tmp_path, capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_does_not_replace_a_folder_of_something_else(tmp_path):
+def test_refuses_a_folder_with_other_files(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(InputError, match="not an artefact, and it would be replaced"):
         export_artefact(hand_student(), tmp_path, vocabularies={})
@@ -401,7 +401,7 @@ def test_does_not_replace_a_folder_of_something_else(tmp_path):
 
 
 @pytest.mark.parametrize("fitting", [0, 1, 3])
-def test_full_disk_leaves_the_old_artefact(by_hand_artefact, monkeypatch, fitting):
+def test_full_disk_keeps_the_old_artefact(by_hand_artefact, monkeypatch, fitting):
     real, calls = os.fsync, []
 
     def full_after(file):
@@ -426,8 +426,8 @@ def test_writes_nothing_on_standard_error(tmp_path, capfd):
 
 def run_saved_model(folder, signature, rows):
     function = tf.saved_model.load(str(folder)).signatures[signature]
-    said = function(**{name: tf.constant(values) for name, values in rows.items()})
-    return {task: values.numpy() for task, values in said.items()}
+    output = function(**{name: tf.constant(values) for name, values in rows.items()})
+    return {task: values.numpy() for task, values in output.items()}
 
 
 def of_history(items):
@@ -441,33 +441,36 @@ def of_history(items):
 
 @pytest.mark.parametrize("format", ["tflite", "saved_model"])
 @pytest.mark.parametrize("signature", ["rank", "score"])
-def test_every_item_of_a_history_is_masked_however_old(artefact, format, signature):
+def test_every_item_of_a_history_is_masked_at_any_age(artefact, format, signature):
     history = [7, 0, 399, 7, NUM_ITEMS + 1, *range(100, 100 + MAX_HISTORY), 0]
-    asked = of_history(history)
+    requested = of_history(history)
     rows = {
-        name: np.repeat(v, NUM_ITEMS, axis=0) if name in QUERY else v for name, v in asked.items()
+        name: np.repeat(v, NUM_ITEMS, axis=0) if name in QUERY else v
+        for name, v in requested.items()
     }
-    given = asked if signature == "rank" else rows
+    given = requested if signature == "rank" else rows
     if format == "tflite":
-        said = run(artefact.folder / "student.tflite", signature, given)
+        output = run(artefact.folder / "student.tflite", signature, given)
     else:
-        said = run_saved_model(artefact.folder, signature, given)
-    met = np.isin(asked["item_id"], history)
-    assert met.sum() == MAX_HISTORY + 2  # two of them too old to be read
-    assert (said["next_item"][met] == 0.0).all() and (said["next_item"][~met] > 0.0).all()
-    np.testing.assert_allclose(said["next_item"].sum(), 1.0, atol=1e-5)
+        output = run_saved_model(artefact.folder, signature, given)
+    interacted = np.isin(requested["item_id"], history)
+    assert interacted.sum() == MAX_HISTORY + 2  # two of them too old to be read
+    assert (output["next_item"][interacted] == 0.0).all() and (
+        output["next_item"][~interacted] > 0.0
+    ).all()
+    np.testing.assert_allclose(output["next_item"].sum(), 1.0, atol=1e-5)
     for task, values in predictions(STUDENT, rows).items():
-        np.testing.assert_allclose(said[task], values, atol=1e-5)
+        np.testing.assert_allclose(output[task], values, atol=1e-5)
 
 
 @pytest.mark.parametrize("length", [1, MAX_HISTORY - 1, 3 * MAX_HISTORY])
 def test_only_the_last_items_of_a_history_are_read(artefact, length):
     history = list(range(11, 11 + length))
     long, short = of_history(history), of_history([0] * MAX_HISTORY + history[-MAX_HISTORY:])
-    said = run(artefact.folder / "student.tflite", "rank", long)
+    output = run(artefact.folder / "student.tflite", "rank", long)
     expected = run(artefact.folder / "student.tflite", "rank", short)
     for task in ("rating", "like", "stars"):
-        np.testing.assert_allclose(said[task], expected[task], atol=1e-6)
+        np.testing.assert_allclose(output[task], expected[task], atol=1e-6)
 
 
 def test_another_format_is_refused(by_hand_artefact, tmp_path):

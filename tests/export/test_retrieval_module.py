@@ -19,7 +19,7 @@ STUDENT = PlantedStudent()
 @pytest.mark.parametrize("where", ["front", "back", "between"])
 @pytest.mark.parametrize("batch_size", [1, 7])
 @pytest.mark.parametrize("length", [1, 5, 700])
-def test_answers_the_definition(batch_size, length, where):
+def test_returns_the_models_top_k(batch_size, length, where):
     lengths = [min(length, 1 + 4 * row) for row in range(batch_size)]
     histories = histories_of(60, lengths)
     outputs = RetrievalModule(STUDENT, 60, k=10).retrieve(padded(histories, length, where))
@@ -45,12 +45,12 @@ def test_unknown_numbers_count_as_padding():
     assert_answers(STUDENT, [[3, 7]], *_arrays(module.retrieve(odd)), 10)
 
 
-def test_empty_history_gives_the_prior():
+def test_empty_history_returns_the_prior():
     outputs = RetrievalModule(STUDENT, 60, k=10).retrieve(np.zeros([1, 3], np.int32))
     assert_answers(STUDENT, [[]], *_arrays(outputs), 10)
 
 
-def test_slots_with_nothing_left_hold_0_and_the_lowest_score():
+def test_slots_without_a_remaining_item_have_0_and_the_lowest_score():
     history = np.arange(1, 59, dtype=np.int32)[None]  # items 59 and 60 are left
     scores, item_ids = _arrays(RetrievalModule(STUDENT, 60, k=5).retrieve(history))
     assert set(item_ids[0, :2]) == {59, 60}
@@ -58,7 +58,7 @@ def test_slots_with_nothing_left_hold_0_and_the_lowest_score():
     assert scores[0, 2:].tolist() == [LOWEST] * 3
 
 
-def test_equal_scores_come_in_the_order_of_their_index():
+def test_equal_scores_are_in_the_order_of_their_index():
     student = PlantedStudent(num_items=6)
     student.table.assign(tf.zeros_like(student.table))
     student.bias.assign(tf.zeros_like(student.bias))
@@ -95,7 +95,7 @@ def test_refuses_a_student_that_diverged():
         RetrievalModule(student, 60)
 
 
-def test_padding_row_may_hold_anything():
+def test_padding_row_may_hold_any_values():
     student = PlantedStudent()
     student.bias.assign(tf.tensor_scatter_nd_update(student.bias, [[0]], [[np.inf]]))
     _, item_ids = _arrays(RetrievalModule(student, 60, k=60).retrieve(np.array([[1]], np.int32)))

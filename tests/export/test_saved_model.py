@@ -38,7 +38,7 @@ assert "tfrs_distill" not in sys.modules
 """
 
 
-def test_a_fresh_reader_gets_the_definition(tmp_path):
+def test_a_fresh_reader_gets_the_models_top_k(tmp_path):
     to_saved_model(STUDENT, tmp_path / "m" / "1", CATALOGUE, k=10)
     questions = {
         f"{batch_size}-{length}": histories_of(60, [length] * batch_size)
@@ -57,7 +57,7 @@ def test_a_fresh_reader_gets_the_definition(tmp_path):
         assert_answers(STUDENT, histories, scores, item_ids, 10)
 
 
-def test_says_beside_it_what_it_is(tmp_path):
+def test_provenance_describes_it(tmp_path):
     artefact = to_saved_model(
         STUDENT, tmp_path / "1", CATALOGUE, k=10, provenance={"metrics": {"ndcg@10": 0.5}}
     )
@@ -77,7 +77,7 @@ def test_says_beside_it_what_it_is(tmp_path):
     assert provenance["versions"]["tensorflow"] == tf.__version__
 
 
-def test_is_small_as_only_the_query_is_saved(tmp_path):
+def test_is_small_because_only_the_query_side_is_saved(tmp_path):
     artefact = to_saved_model(STUDENT, tmp_path / "1", CATALOGUE)
     assert artefact.bytes_of("saved_model.pb") < 50_000  # the unused variable alone has 200,000
 
@@ -88,7 +88,7 @@ def test_replaces_an_artefact(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["1"]
 
 
-def test_does_not_replace_a_folder_of_something_else(tmp_path):
+def test_refuses_a_folder_with_other_files(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(InputError, match="not an artefact, and it would be replaced"):
         to_saved_model(STUDENT, tmp_path, CATALOGUE)
@@ -97,7 +97,7 @@ def test_does_not_replace_a_folder_of_something_else(tmp_path):
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
-def test_full_disk_leaves_the_old_artefact(tmp_path, monkeypatch):
+def test_full_disk_keeps_the_old_artefact(tmp_path, monkeypatch):
     old = to_saved_model(STUDENT, tmp_path / "1", CATALOGUE, k=10)
 
     def full(module, folder, signatures):

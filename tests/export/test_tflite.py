@@ -47,21 +47,21 @@ def run(path, history):
 @pytest.mark.parametrize("where", ["front", "back", "between"])
 @pytest.mark.parametrize("batch_size", [1, 7])
 @pytest.mark.parametrize("length", [1, 5, 700])
-def test_float32_answers_the_definition(folder, batch_size, length, where):
+def test_float32_returns_the_models_top_k(folder, batch_size, length, where):
     lengths = [min(length, 1 + 4 * row) for row in range(batch_size)]
     histories = histories_of(60, lengths)
     scores, item_ids = run(folder / "student.tflite", padded(histories, length, where))
     assert_answers(STUDENT, histories, scores, item_ids, 10)
 
 
-def test_every_old_item_is_excluded_and_unknown_numbers_are_padding(folder):
+def test_every_old_item_is_excluded_and_unknown_indices_are_padding(folder):
     history = np.concatenate([np.arange(1, 59), [-1, 61, 2**31 - 1, -(2**31)]]).astype(np.int32)
     scores, item_ids = run(folder / "student.tflite", history[None])
     assert_answers(STUDENT, [history], scores, item_ids, 10)
     assert item_ids[0, 2:].tolist() == [0] * 8
 
 
-def test_equal_scores_come_in_the_order_of_their_index(tmp_path):
+def test_equal_scores_are_in_the_order_of_their_index(tmp_path):
     student = PlantedStudent(num_items=6)
     student.table.assign(tf.zeros_like(student.table))
     student.bias.assign(tf.zeros_like(student.bias))
@@ -71,7 +71,7 @@ def test_equal_scores_come_in_the_order_of_their_index(tmp_path):
 
 
 @pytest.mark.parametrize(("quantization", "width"), [("float32", 4), ("float16", 2), ("int8", 1)])
-def test_a_two_towers_file_holds_every_item_once(tmp_path, quantization, width):
+def test_a_two_tower_file_holds_every_item_once(tmp_path, quantization, width):
     student = RetrievalStudent.from_history(num_items=20_000, max_history=8, seed=0)
     path = tmp_path / "student.tflite"
     to_tflite(student, path, catalogue_of(20_000), quantization=quantization, k=10)
@@ -83,7 +83,7 @@ def test_a_two_towers_file_holds_every_item_once(tmp_path, quantization, width):
     np.testing.assert_allclose(found[0], scores[item_ids[0] - 1], atol={4: 1e-6}.get(width, 1e-3))
 
 
-def test_a_file_holds_nothing_that_litert_does_not_read(folder):
+def test_a_file_holds_only_what_litert_reads(folder):
     for path in folder.glob("*.tflite"):
         model = flatbuffer_utils.read_model(str(path))
         contents = [bytes(buffer.data) for buffer in model.buffers[1:]]
@@ -95,7 +95,7 @@ def test_a_file_holds_nothing_that_litert_does_not_read(folder):
             assert named == {*graph.inputs.tolist(), *graph.outputs.tolist()}
 
 
-def test_input_is_int32_with_both_sizes_free(folder):
+def test_input_is_int32_with_two_dynamic_sizes(folder):
     for path in folder.glob("*.tflite"):
         (details,) = Interpreter(model_path=str(path)).get_input_details()
         assert details["dtype"] == np.int32
@@ -116,7 +116,7 @@ def test_only_built_in_operators(folder):
 @pytest.mark.parametrize("quantization, least_overlap", [("float16", 0.99), ("int8", 0.9)])
 def test_quantized_keeps_the_planted_order(tmp_path, quantization, least_overlap):
     # Blocks are 6 apart and noise is 0.3 wide, so no 8-bit step (about 0.05) crosses blocks;
-    # inside a block neighbours may change places.
+    # inside a block neighbours may be swapped.
     student, histories = two_blocks(), [np.arange(1 + i % 2, 30, 2)[i // 2 :] for i in range(16)]
     to_tflite(student, tmp_path / "s.tflite", catalogue_of(200), quantization=quantization, k=10)
     _, item_ids = run(tmp_path / "s.tflite", padded(histories, 15))
@@ -149,7 +149,7 @@ assert "tensorflow" not in sys.modules and "tf_keras" not in sys.modules
 """
 
 
-def test_a_fresh_reader_without_tensorflow_gets_the_definition(folder, tmp_path):
+def test_a_fresh_reader_without_tensorflow_gets_the_models_top_k(folder, tmp_path):
     histories = histories_of(60, [1, 5, 40, 700, 3, 0, 2])
     np.savez(tmp_path / "questions.npz", *histories)
     files = [folder / "student.tflite", tmp_path / "questions.npz", tmp_path / "answers.npz"]
@@ -185,7 +185,7 @@ def test_the_only_model_of_a_folder_can_be_exported_again_with_another_k(tmp_pat
 
 
 @pytest.mark.parametrize("change", ["k", "titles"])
-def test_refuses_to_join_a_model_of_something_else(tmp_path, change):
+def test_refuses_to_join_a_model_with_other_settings(tmp_path, change):
     old = to_tflite(STUDENT, tmp_path / "student.tflite", CATALOGUE, k=10)
     k = 20 if change == "k" else 10
     titles = None if change == "k" else [f"Other {number}" for number in range(60)]
@@ -209,7 +209,7 @@ def test_a_file_that_is_of_no_artefact_is_not_replaced(tmp_path):
     assert Artefact.read(tmp_path).titles == CATALOGUE.titles
 
 
-def test_full_disk_leaves_the_old_artefact(tmp_path, monkeypatch):
+def test_full_disk_keeps_the_old_artefact(tmp_path, monkeypatch):
     old = to_tflite(STUDENT, tmp_path / "student.tflite", CATALOGUE, k=10)
     names = sorted(os.listdir(tmp_path))
 
@@ -230,9 +230,9 @@ def test_full_disk_leaves_the_old_artefact(tmp_path, monkeypatch):
         assert sorted(os.listdir(tmp_path)) == names
 
 
-def test_word_pieces_go_with_the_last_file_that_needs_them(tmp_path, monkeypatch):
+def test_word_pieces_are_removed_with_the_last_file_that_needs_them(tmp_path, monkeypatch):
     monkeypatch.setattr(tflite, "write_saved_model", lambda module, folder: None)
-    monkeypatch.setattr(  # what is in the file does not matter here
+    monkeypatch.setattr(  # the file's content does not matter here
         tflite, "write_tflite", lambda module, folder, path, quantization: path.write_bytes(b"x")
     )
     pieces = WordPieces(("red", "blue"), max_pieces=2)
@@ -271,9 +271,10 @@ def through_cholesky(queries):
     return queries * tf.linalg.cholesky(tf.eye(2) * queries[0, 0])[0, 0]
 
 
+# no runtime has the first; the second only TensorFlow's own kernels, which are not built in
 @pytest.mark.parametrize(
     "operator, name", [(tf.math.digamma, "Digamma"), (through_cholesky, "Cholesky")]
-)  # nobody has the first; the second only TensorFlow's own kernels, which are not built in
+)
 def test_refuses_operators_that_litert_does_not_have(tmp_path, capfd, operator, name):
     class Exotic(PlantedStudent):
         def encode_histories(self, history):

@@ -29,13 +29,13 @@ from tfrs_distill.serving.recommender import Recommender
 
 NUM_ITEMS, MAX_HISTORY, NUM_CANDIDATES = 60, 5, 12
 RETRIEVAL, CATALOGUE = PlantedStudent(NUM_ITEMS), catalogue_of(NUM_ITEMS)
-TASTE = np.random.default_rng(4).normal(size=NUM_ITEMS + 1)  # of item i, whoever asks
+TASTE = np.random.default_rng(4).normal(size=NUM_ITEMS + 1)  # of item i, for every user
 HISTORIES = histories_of(NUM_ITEMS, [0, 1, 7, 59, 200, 3])
 FORMATS = ("tflite", "saved_model")
 
 
 def item_ranker():
-    """`P(like) = sigmoid(2 taste_i)`, in a student that reads a history and leaves it aside."""
+    """`P(like) = sigmoid(2 taste_i)`, in a student that reads a history and ignores it."""
     item = ItemFeature(NUM_ITEMS, 1)
     history = HistoryFeature(item, MAX_HISTORY, reads_ratings=False)
     tasks = [Binary("like"), Regression("rating", low=1, high=5)]
@@ -66,11 +66,11 @@ def by_definition(history, k, retrieval_weight=0.0):
     """Retrieve, then order by `sigmoid(2 taste)` and the blend, in float64."""
     scores, items = expected(RETRIEVAL, history, NUM_CANDIDATES)
     left = items > 0
-    said = 1 / (1 + np.exp(-2 * TASTE[items[left]])) + retrieval_weight * scores[left]
-    order = np.argsort(-said, kind="stable")
+    output = 1 / (1 + np.exp(-2 * TASTE[items[left]])) + retrieval_weight * scores[left]
+    order = np.argsort(-output, kind="stable")
     empty = NUM_CANDIDATES - len(order)
     items = np.concatenate([items[left][order], np.zeros(empty)])
-    return np.concatenate([said[order], np.full(empty, LOWEST)])[:k], items[:k]
+    return np.concatenate([output[order], np.full(empty, LOWEST)])[:k], items[:k]
 
 
 def assert_definition(recommender, histories, k, **blend):
@@ -80,7 +80,7 @@ def assert_definition(recommender, histories, k, **blend):
     for history, row_scores, row_items in zip(histories, scores, items):
         expected_scores, expected_items = by_definition(history, k, **blend)
         np.testing.assert_array_equal(row_items, expected_items)
-        # float32 of a sigmoid, and of a sum of a handful of products where they are blended
+        # float32 of a sigmoid, and of a sum of a few products if they are blended
         np.testing.assert_allclose(row_scores, expected_scores, atol=1e-5)
 
 
@@ -100,12 +100,12 @@ def artefact(tmp_path_factory):
 
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("k", [1, 5, NUM_CANDIDATES])
-def test_ranks_what_was_retrieved_by_the_definition(artefact, format, k):
+def test_ranks_the_retrieved_items_by_the_definition(artefact, format, k):
     assert_definition(Recommender.load(artefact.folder, format=format), HISTORIES, k)
 
 
 @pytest.mark.parametrize("format", ["tflite", nightly("saved_model")])
-def test_blends_in_the_retrieval_score(tmp_path, format):
+def test_blends_with_the_retrieval_score(tmp_path, format):
     export(
         RETRIEVAL,
         item_ranker(),
@@ -136,13 +136,13 @@ def test_the_history_reaches_the_ranking_student_without_ratings(reads_history, 
         found = expected(RETRIEVAL, history, NUM_CANDIDATES)[1]
         found = found[found > 0].astype(np.int32)
         query = padded([history[-MAX_HISTORY:]], MAX_HISTORY)
-        said = student.rank(
+        output = student.rank(
             {"item_id": found, "history": query, "history_ratings": 0.0 * query.astype("f")}
         )["like"].numpy()
-        order = np.argsort(-said)
-        assert np.ptp(said) > 0.01
+        order = np.argsort(-output)
+        assert np.ptp(output) > 0.01
         np.testing.assert_array_equal(row_items[: len(found)], found[order])
-        np.testing.assert_allclose(row_scores[: len(found)], said[order], atol=1e-5)
+        np.testing.assert_allclose(row_scores[: len(found)], output[order], atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -155,19 +155,19 @@ def test_the_history_reaches_the_ranking_student_without_ratings(reads_history, 
     ],
 )
 def test_both_stages_have_one_format(artefact, monkeypatch, name, format, opened):
-    asked = []
+    requested = []
     real = Ranker.load
     monkeypatch.setattr(
         Ranker,
         "load",
-        lambda path, **kwargs: asked.append((path, kwargs)) or real(path, **kwargs),
+        lambda path, **kwargs: requested.append((path, kwargs)) or real(path, **kwargs),
     )
     recommender = Recommender.load(artefact.folder / name, format=format, num_threads=2)
     folder = artefact.folder / "ranking"
     expected = (
         (folder, {"format": format}) if opened is None else (folder / opened, {"num_threads": 2})
     )
-    assert asked == [expected]
+    assert requested == [expected]
     assert recommender([HISTORIES[1]], 3)[1].shape == (1, 3)
 
 
@@ -200,18 +200,18 @@ def test_equal_predictions_keep_the_order_of_retrieval(tmp_path):
 
 
 @pytest.mark.nightly
-def test_the_task_decides(tmp_path):
+def test_the_task_determines_the_order(tmp_path):
     folder = tmp_path / "1"
     export(
         RETRIEVAL, item_ranker(), folder, CATALOGUE, num_candidates=NUM_CANDIDATES, task="rating"
     )
     scores, items = Recommender.load(folder)([HISTORIES[2]], NUM_CANDIDATES)
-    _, best_last = by_definition(HISTORIES[2], NUM_CANDIDATES)  # a rating falls with the taste
+    _, best_last = by_definition(HISTORIES[2], NUM_CANDIDATES)  # a rating decreases with the taste
     np.testing.assert_array_equal(items[0], best_last[::-1])
     np.testing.assert_allclose(scores[0], 3.0 - 0.1 * TASTE[items[0]], atol=1e-5)
 
 
-def test_says_what_it_is(artefact):
+def test_provenance_describes_it(artefact):
     assert artefact == Artefact.read(artefact.folder)
     stage = artefact.ranking_stage
     assert (stage.task, stage.num_candidates, stage.retrieval_weight) == ("like", 12, 0.0)
@@ -226,10 +226,10 @@ def test_says_what_it_is(artefact):
         Recommender.load(artefact.folder / "ranking")
 
 
-def test_the_first_stage_is_that_of_a_retrieval_artefact(artefact, tmp_path):
+def test_the_first_stage_equals_a_retrieval_artefact(artefact, tmp_path):
     alone = export_artefact(RETRIEVAL, tmp_path / "1", CATALOGUE, k=NUM_CANDIDATES)
     assert alone.ranking_stage is None
-    signature = {name: told for name, told in artefact.signature.items() if name != "ranking"}
+    signature = {name: result for name, result in artefact.signature.items() if name != "ranking"}
     assert signature == alone.signature
     for name in ("student.tflite", "student_int8.tflite"):
         assert artefact.bytes_of(name) == alone.bytes_of(name)
@@ -252,7 +252,7 @@ def test_names_a_damaged_file_of_the_second_stage(artefact, tmp_path):
         Recommender.load(copy)
 
 
-def test_tflite_needs_no_tensorflow_and_says_nothing_on_standard_error(artefact):
+def test_tflite_needs_no_tensorflow_and_writes_nothing_on_standard_error(artefact):
     program = (
         "import sys; from tfrs_distill.serving.recommender import Recommender; "
         f"recommender = Recommender.load({str(artefact.folder)!r}); "
@@ -279,11 +279,11 @@ def item_and_history(num_items=NUM_ITEMS):
     [
         (
             lambda: (*item_and_history(), IdFeature("user_id", 9, 2, "query")),
-            "known of a query is history and history_ratings.*Received: one that reads user_id of",
+            "a query has only the columns history and history_ratings.*that reads user_id of",
         ),
         (
             lambda: (*item_and_history(), NumberFeature("year", 1990.0, 9.0, "item")),
-            "known of an item is item_id.*Received: one that reads year of it",
+            "an item has only the columns item_id.*Received: one that reads year of it",
         ),
         (lambda: (ItemFeature(NUM_ITEMS, 2),), "must read history. Received: .* reads nothing"),
         (lambda: item_and_history()[1:], "must read item_id. Received: .* reads nothing of it"),
@@ -294,7 +294,7 @@ def item_and_history(num_items=NUM_ITEMS):
         ),
     ],
 )
-def test_refuses_a_ranking_student_that_a_recommender_cannot_ask(tmp_path, features, words):
+def test_refuses_a_ranking_student_with_columns_that_a_recommender_lacks(tmp_path, features, words):
     with pytest.raises(InputError, match=words):
         export(RETRIEVAL, student_of(*features()), tmp_path / "1", CATALOGUE)
     assert os.listdir(tmp_path) == []
@@ -320,14 +320,14 @@ def test_one_task_needs_no_name_but_must_have_the_given_one(tmp_path):
         export(RETRIEVAL, student_of(*item_and_history()), tmp_path / "1", CATALOGUE, task="rating")
 
 
-def test_what_fails_leaves_the_old_artefact(artefact):
+def test_a_failed_export_keeps_the_old_artefact(artefact):
     with pytest.raises(InputError, match="do not belong together"):
         export(PlantedStudent(59), item_ranker(), artefact.folder, CATALOGUE, task="like")
     assert Artefact.read(artefact.folder) == artefact
     assert os.listdir(artefact.folder.parent) == ["1"]
 
 
-def test_does_not_replace_a_folder_of_something_else(tmp_path):
+def test_refuses_a_folder_with_other_files(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(InputError, match="not an artefact, and it would be replaced"):
         export(RETRIEVAL, item_ranker(), tmp_path, CATALOGUE, task="like")
@@ -335,14 +335,14 @@ def test_does_not_replace_a_folder_of_something_else(tmp_path):
 
 
 @pytest.mark.parametrize("format, num_calls", [("tflite", 200), ("saved_model", 64)])
-def test_many_threads_get_the_answers_of_one(reads_history, format, num_calls):
+def test_many_threads_get_the_results_of_one(reads_history, format, num_calls):
     recommender = Recommender.load(reads_history, format=format)
     histories = histories_of(NUM_ITEMS, np.random.default_rng(5).integers(0, 40, num_calls))
 
-    def ask(number):
+    def call(number):
         return dict(zip(("scores", "items"), recommender([histories[number]], 10)))
 
-    assert_same_under_threads(ask, num_calls)
+    assert_same_under_threads(call, num_calls)
 
 
 def test_one_file_of_each_stage_replaces_the_artefact(tmp_path):

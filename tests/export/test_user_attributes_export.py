@@ -1,4 +1,4 @@
-"""A student that reads users' attributes as an artefact: the same function in every file."""
+"""A student that reads user attributes as an artefact: the same function in every file."""
 
 import json
 
@@ -22,7 +22,7 @@ PIECES = WordPieces(("film", *map(str, range(1, 13))), max_pieces=3)
 
 
 def student_of(**texts):
-    """A student whose every weight is drawn, so that nothing is 0 by chance."""
+    """A student with random weights, so that nothing is 0 by chance."""
     student = RetrievalStudent.from_history(
         num_items=NUM_ITEMS,
         max_history=5,
@@ -54,7 +54,7 @@ def without(tmp_path_factory):
 
 
 def scores_of(student, history, indices):
-    """The scores of all items as the student computes them, met ones left out."""
+    """The scores of all items as the student computes them, without seen items."""
     query = student.encode_histories(tf.constant([history or [0]]), None, indices)
     scores = tf.matmul(query, student.catalogue_embeddings(), transpose_b=True).numpy()[0]
     scores[[0, *history]] = -np.inf
@@ -63,12 +63,12 @@ def scores_of(student, history, indices):
 
 @pytest.mark.parametrize("format", ["tflite", "saved_model"])
 @pytest.mark.parametrize("batch_size", [1, 7])
-def test_every_file_computes_what_the_student_does(exported, format, batch_size):
+def test_every_file_returns_the_students_scores(exported, format, batch_size):
     student, artefact = exported
     random = np.random.default_rng(2)
     lengths = [0, 0, 1, 2, 5, 6, 7][:batch_size]
     histories = [random.permutation(NUM_ITEMS)[:length] + 1 for length in lengths]
-    indices = random.integers(0, 4, [batch_size, 2]).astype(np.int32)  # 3 is no index
+    indices = random.integers(0, 4, [batch_size, 2]).astype(np.int32)  # 3 is not a valid index
     scores, items = Recommender.load(artefact.folder, format=format)(histories, 4, indices)
     for history, row, found, best in zip(histories, indices, scores, items):
         expected = scores_of(student, history.tolist(), tf.constant([row]))
@@ -77,7 +77,7 @@ def test_every_file_computes_what_the_student_does(exported, format, batch_size)
 
 
 @pytest.mark.parametrize("format", ["tflite", "saved_model"])
-def test_recommends_to_someone_of_whom_only_attributes_are_known(exported, format):
+def test_recommends_to_a_user_with_attributes_alone(exported, format):
     student, artefact = exported
     recommender = Recommender.load(artefact.folder, format=format)
     for attributes, indices in (
@@ -103,7 +103,7 @@ def test_added_items_are_scored_for_the_same_user(exported):
     np.testing.assert_allclose(score, np.sum(query * embedding), atol=1e-5)
 
 
-def test_the_signature_says_what_is_read(exported, without):
+def test_the_signature_lists_the_attributes(exported, without):
     _, artefact = exported
     signature = json.loads((artefact.folder / "signature.json").read_text())
     assert signature["inputs"]["user_attributes"] == {"dtype": "int32", "shape": [-1, 2]}
@@ -118,12 +118,12 @@ def test_the_signature_says_what_is_read(exported, without):
 
 def test_a_student_of_histories_alone_refuses_attributes(without):
     recommender = Recommender.load(without.folder)
-    for ask in (
+    for call in (
         lambda: recommender.recommend([], attributes={"age": 3}),
         lambda: recommender([[1]], 3, np.zeros([1, 1], np.int32)),
     ):
         with pytest.raises(InputError, match="reads histories alone. Received: user attribute"):
-            ask()
+            call()
 
 
 def test_bad_attributes_are_named(exported):
@@ -150,7 +150,7 @@ def test_bad_attributes_are_named(exported):
 
 
 @pytest.mark.parametrize("methods", [["int4"], ["low-rank:3"], ["ids-only", "float16"]])
-def test_a_compressed_student_knows_the_same_of_its_users(tmp_path, exported, methods):
+def test_a_compressed_student_reads_the_same_attributes(tmp_path, exported, methods):
     student = exported[0]
     smaller = compress(student, methods)
     to_tflite(smaller, tmp_path / "student.tflite", CATALOGUE, quantization="float32", k=K)

@@ -1,4 +1,4 @@
-"""Run as a script: kills a writer of a cache again and again, and looks at what it leaves.
+"""Run as a script: kills a writer of a cache repeatedly, and checks the files it leaves.
 
 The parent imports TensorFlow once and never runs it; each writer is a fork of the parent.
 """
@@ -57,7 +57,7 @@ def write_items(folder, log):
 
 
 def logged_writes(log):
-    """Every shard that is computed is noted before it is written."""
+    """Every shard that is computed is logged before it is written."""
     write = shard.Shard.write.__func__
 
     def logged(cls, path, *arguments):
@@ -87,7 +87,7 @@ def contents(folder):
 
 
 def wait_for_writes(log, how_many, child):
-    """Until the child has begun so many shards; where it ends before, its exit stays to be read."""
+    """Wait until the child has begun `how_many` shards or ended; its exit status stays unread."""
     while len(log.read_text().split()) < how_many:
         if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             return
@@ -95,7 +95,7 @@ def wait_for_writes(log, how_many, child):
 
 
 def kill_again_and_again(write, folder, num_kills, seed):
-    """Kills `num_kills` writers, and lets a last one finish; what was found, as JSON."""
+    """Kill `num_kills` writers, and let a last one finish; print the findings as JSON."""
     whole, log, random_ = folder / "whole", folder / "log", random.Random(seed)
     start = time.monotonic()
     os.waitpid(fork(write, whole, folder / "undisturbed"), 0)

@@ -1,4 +1,4 @@
-"""Teachers that need no training and whose every answer is known."""
+"""Teachers that need no training and whose outputs are known."""
 
 import hashlib
 
@@ -9,7 +9,7 @@ from tfrs_distill import columns
 
 
 class PlantedTeacher:
-    """Asks for the next item with a random vector of the latest one; `seed` fixes everything."""
+    """Predicts the next item with a random vector of the latest one, determined by `seed`."""
 
     def __init__(self, num_items, seed=0, dim=5):
         random = np.random.default_rng(seed)
@@ -36,24 +36,24 @@ class PlantedTeacher:
         return float(np.dot(np.float64(self.queries[latest_item]), self.candidates[item]))
 
 
-class School:
-    """`train` for `cross_fit`: remembers what it was given to train on."""
+class RecordingTrainer:
+    """`train` for `cross_fit`: records its training data."""
 
     def __init__(self, num_items, fail_at=None):
         self.num_items, self.fail_at = num_items, fail_at
-        self.taught = {}  # fold: windows
+        self.windows_of = {}  # fold: windows
         self.folds = []  # in order of calls
 
     def __call__(self, windows, fold):
         if fold == self.fail_at:
             raise KeyboardInterrupt
-        self.taught[fold] = windows
+        self.windows_of[fold] = windows
         self.folds.append(fold)
         return PlantedTeacher(self.num_items, seed=100 + fold)
 
 
 class LengthEncoder:
-    """A text's length, its first letter's code, a third of their product; notes what it reads."""
+    """A text's length, its first letter's code, a third of their product; records its inputs."""
 
     def __init__(self, name="lengths"):
         self.name, self.read = name, []

@@ -21,7 +21,7 @@ from tfrs_distill.knowledge import (  # noqa: E402
 )
 from tfrs_distill.knowledge.maintenance import verify  # noqa: E402
 
-PAUSE = 0.05  # of work a shard: without it, one process is done before the other looks
+PAUSE = 0.05  # per shard: without it, one process finishes before the other starts
 
 
 class Encoder(LengthEncoder):
@@ -48,7 +48,7 @@ def train(_, fold):
 
 
 class SlowTeacher:
-    """A planted teacher that gives logits alone, slowly."""
+    """A planted teacher that returns logits alone, slowly."""
 
     def __init__(self, num_items, seed=0):
         self.planted = PlantedTeacher(num_items, seed)
@@ -76,7 +76,7 @@ def main(folder, name):
     shard.Shard.write = classmethod(logged)
     kinds = ("items", "knowledge", "folds")
     alone = {}
-    for kind in kinds:  # which also traces and loads what is needed, so that both start warm
+    for kind in kinds:  # also traces and loads everything needed, so that both start warm
         write(kind, folder / name / kind)
         alone[kind] = digests(folder / name / kind)
     by_kind, contents = {}, {}

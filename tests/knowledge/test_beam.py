@@ -1,4 +1,4 @@
-"""The Beam pipeline: the local path's files, byte for byte, from worker processes."""
+"""The Beam pipeline writes the local path's files, byte for byte, from worker processes."""
 
 import functools
 import os
@@ -42,7 +42,7 @@ def workers(monkeypatch):
 
 
 class LoggedTeacher(PlantedTeacher):
-    """Notes the process that it was made in."""
+    """Records the process that created it."""
 
     def __init__(self, log, num_items):
         super().__init__(num_items)
@@ -62,18 +62,18 @@ def test_workers_write_what_the_local_path_writes(tmp_path, windows, workers):
     assert files_in(tmp_path / "beam") == files_in(tmp_path / "local")
     assert len(cached.folds[0].shards) == -(-len(windows) // 3) > 2
     made_in = log.read_text().split()
-    assert made_in.count(str(os.getpid())) == 1  # here once, for fingerprint and item embeddings
+    assert made_in.count(str(os.getpid())) == 1  # once here, for fingerprint and item embeddings
     assert len(set(made_in)) > 1  # and by workers
 
 
-def test_a_worker_that_made_something_else_is_refused(windows):
+def test_a_worker_with_another_teacher_is_refused(windows):
     settings = LabelSettings(4, (1.0,), "float32", 3)
     worker = beam._Label(lambda: PlantedTeacher(NUM_ITEMS), "another", windows, settings)
     with pytest.raises(InputError, match="another fingerprint than the caller's.*load a trained"):
         worker.setup()
 
 
-def test_what_is_on_disk_is_not_made_again(tmp_path, windows, monkeypatch):
+def test_existing_shards_are_not_computed_again(tmp_path, windows, monkeypatch):
     pytest.importorskip("apache_beam", reason="Apache Beam is not installed")
     monkeypatch.setattr(beam.apache_beam, "Pipeline", None)  # nothing is run
     cache_teacher(PlantedTeacher(NUM_ITEMS), windows, tmp_path, **SETTINGS)
@@ -82,7 +82,7 @@ def test_what_is_on_disk_is_not_made_again(tmp_path, windows, monkeypatch):
     assert files_in(tmp_path) == before
 
 
-def test_without_beam_the_extra_is_named_before_anything_is_made(tmp_path, windows, monkeypatch):
+def test_without_beam_the_error_names_the_extra(tmp_path, windows, monkeypatch):
     monkeypatch.setattr(beam, "apache_beam", None)
     words = r"Apache Beam needs `apache-beam`.*tfrs-distill\[beam\]"
     with pytest.raises(MissingExtraError, match=words):

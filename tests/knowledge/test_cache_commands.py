@@ -1,4 +1,4 @@
-"""`tfrs-distill cache inspect | verify | prune`, as a person types them."""
+"""`tfrs-distill cache inspect | verify | prune` on the command line."""
 
 import json
 
@@ -13,7 +13,7 @@ from tfrs_distill.knowledge import cache_teacher
 
 @pytest.fixture
 def cache(tmp_path):
-    """A finished cache of two shards, and a partial file of a writer that is gone."""
+    """A finished cache of two shards, and a partial file of a killed writer."""
     windows = random_windows(num_items=9)
     folder = tmp_path / "knowledge"
     cache_teacher(PlantedTeacher(9), windows, folder, top_k=3, rows_per_shard=len(windows) - 2)
@@ -22,7 +22,7 @@ def cache(tmp_path):
 
 
 def partial_of(folder):
-    """What a killed writer of the teacher's file leaves behind."""
+    """The partial file that a killed writer of the teacher's file leaves."""
     return folder / f".{next(folder.glob('*teacher*.safetensors')).name}.1a2b.partial"
 
 
@@ -32,7 +32,7 @@ def run(capsys, *arguments):
     return code, shown.out, shown.err
 
 
-def test_inspect_says_what_is_there(cache, capsys):
+def test_inspect_prints_the_content(cache, capsys):
     code, out, err = run(capsys, "inspect", cache)
     assert (code, err) == (0, "")
     assert f"cache.json: examples, {len(random_windows(num_items=9))} rows in 3 shards, " in out
@@ -40,7 +40,7 @@ def test_inspect_says_what_is_there(cache, capsys):
     assert f"not in the cache: {partial_of(cache).name} (" in out
 
 
-def test_verify_says_that_it_is_whole_or_names_the_file(cache, capsys):
+def test_verify_reports_an_intact_cache_or_the_damaged_file(cache, capsys):
     size = sum(file.stat().st_size for file in cache.glob("*.safetensors"))
     code, out, _ = run(capsys, "verify", cache)
     assert (code, out) == (0, f"intact: 3 files, {size / 1000:.2f} kB\n")
@@ -54,7 +54,7 @@ def test_verify_says_that_it_is_whole_or_names_the_file(cache, capsys):
     assert shard.name in err and err.count("\n") == 1
 
 
-def test_prune_frees_what_is_not_needed_and_nothing_else(cache, capsys):
+def test_prune_removes_only_unneeded_files(cache, capsys):
     before = {file.name for file in cache.iterdir()}
     code, out, _ = run(capsys, "prune", cache)
     assert code == 0
@@ -65,20 +65,20 @@ def test_prune_frees_what_is_not_needed_and_nothing_else(cache, capsys):
 
 
 @pytest.mark.parametrize("action", ["inspect", "verify", "prune"])
-def test_json_is_for_programs(cache, capsys, action):
+def test_json_output(cache, capsys, action):
     code, out, _ = run(capsys, action, cache, "--json")
     assert code == 0
-    told = json.loads(out)
+    result = json.loads(out)
     if action == "inspect":
-        assert told["caches"][0]["rows"] == len(random_windows(num_items=9))
+        assert result["caches"][0]["rows"] == len(random_windows(num_items=9))
     elif action == "verify":
-        assert told["problems"] == []
+        assert result["problems"] == []
     else:
-        assert told[0]["bytes"] == 5
+        assert result[0]["bytes"] == 5
 
 
 @pytest.mark.parametrize("action", ["inspect", "verify", "prune"])
-def test_a_folder_that_is_no_cache_is_one_line(tmp_path, capsys, action):
+def test_a_folder_without_a_cache_is_a_one_line_error(tmp_path, capsys, action):
     np.save(tmp_path / "mine.npy", np.zeros(3))
     code, out, err = run(capsys, action, tmp_path)
     assert (code, out) == (2, "")

@@ -1,4 +1,4 @@
-"""The teacher cache: what it answers, who taught whom, what it resumes and what it refuses."""
+"""The teacher cache: its outputs, the training users of each fold, resuming, and errors."""
 
 import contextlib
 import functools
@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tensorflow as tf
-from planted_teachers import PlantedTeacher, School
+from planted_teachers import PlantedTeacher, RecordingTrainer
 from tiny_data import random_windows, windows_from
 
 from tfrs_distill import columns
@@ -35,21 +35,21 @@ def windows():
     return windows
 
 
-def cross_fitted(windows, directory, school=None, **changed):
+def cross_fitted(windows, directory, trainer=None, **changed):
     arguments = {"fingerprint": "recipe 1", "num_folds": 3, "top_k": 4, **changed}
-    return cross_fit(school or School(NUM_ITEMS), windows, directory, **arguments)
+    return cross_fit(trainer or RecordingTrainer(NUM_ITEMS), windows, directory, **arguments)
 
 
 def logits_in_numpy(teacher, history):
-    """What a planted teacher answers to one history, in float64, over all items."""
+    """A planted teacher's logits for one history, in float64, over all items."""
     return np.array([teacher.score(history[-1], item) for item in range(1, NUM_ITEMS + 1)])
 
 
-# What it answers.
+# Outputs.
 
 
 @pytest.mark.parametrize("seed", [None, 3])
-def test_a_cached_teacher_gives_the_live_ones_logits(tmp_path, windows, seed):
+def test_a_cached_teacher_returns_the_live_teachers_logits(tmp_path, windows, seed):
     teacher = PlantedTeacher(NUM_ITEMS)
     cached = cache_teacher(teacher, windows, tmp_path, top_k=4)
     assert cached.num_folds == 1
@@ -120,30 +120,30 @@ def test_top_k_form_is_exact(tmp_path, windows):
         np.testing.assert_allclose(found, tail, atol=1e-5)
 
 
-def test_join_leaves_the_windows_as_they_were(tmp_path, windows):
+def test_join_does_not_change_the_windows(tmp_path, windows):
     joined = cache_teacher(PlantedTeacher(NUM_ITEMS), windows, tmp_path, top_k=4).join(windows)
     assert windows.knowledge == {}
     np.testing.assert_array_equal(joined.labels, windows.labels)
     assert joined.fingerprint() == windows.fingerprint()
 
 
-# Who taught whom.
+# Training users.
 
 
-def test_no_teacher_ever_sees_a_user_it_speaks_about(tmp_path, windows):
-    school = School(NUM_ITEMS)
-    fold = cross_fitted(windows, tmp_path, school).join(windows).knowledge[columns.TEACHER_FOLD]
+def test_no_teacher_is_trained_on_a_user_it_labels(tmp_path, windows):
+    trainer = RecordingTrainer(NUM_ITEMS)
+    fold = cross_fitted(windows, tmp_path, trainer).join(windows).knowledge[columns.TEACHER_FOLD]
     for index in range(3):
-        taught, asked = school.taught[index], windows.subset(fold == index)
-        assert len(asked)
-        assert not set(taught.users) & set(asked.users)
-        assert set(taught.users) | set(asked.users) == set(windows.users)
-        np.testing.assert_array_equal(taught.history, windows.history[fold != index])
-        np.testing.assert_array_equal(taught.labels, windows.labels[fold != index])
-        assert taught.knowledge == {}
+        training, held_out = trainer.windows_of[index], windows.subset(fold == index)
+        assert len(held_out)
+        assert not set(training.users) & set(held_out.users)
+        assert set(training.users) | set(held_out.users) == set(windows.users)
+        np.testing.assert_array_equal(training.history, windows.history[fold != index])
+        np.testing.assert_array_equal(training.labels, windows.labels[fold != index])
+        assert training.knowledge == {}
 
 
-def test_users_are_dealt_evenly_and_by_the_seed(tmp_path, windows):
+def test_users_are_assigned_evenly_and_by_the_seed(tmp_path, windows):
     def folds(seed):
         cached = cross_fitted(windows, tmp_path / str(seed), seed=seed)
         fold = cached.join(windows).knowledge[columns.TEACHER_FOLD]
@@ -155,13 +155,13 @@ def test_users_are_dealt_evenly_and_by_the_seed(tmp_path, windows):
     assert folds(1) != dealt
 
 
-def test_knowledge_of_an_earlier_cache_does_not_reach_the_teachers(tmp_path, windows):
+def test_teachers_are_trained_without_knowledge_of_an_earlier_cache(tmp_path, windows):
     joined = cache_teacher(PlantedTeacher(NUM_ITEMS), windows, tmp_path / "a", top_k=4).join(
         windows
     )
-    school = School(NUM_ITEMS)
-    cross_fitted(joined, tmp_path / "b", school)
-    assert all(taught.knowledge == {} for taught in school.taught.values())
+    trainer = RecordingTrainer(NUM_ITEMS)
+    cross_fitted(joined, tmp_path / "b", trainer)
+    assert all(training.knowledge == {} for training in trainer.windows_of.values())
 
 
 def test_embeddings_of_another_cache_are_refused(tmp_path, windows):
@@ -176,8 +176,8 @@ def test_embeddings_of_another_cache_are_refused(tmp_path, windows):
     np.testing.assert_array_equal(again.logits(batch, ALL_ITEMS), joined.logits(batch, ALL_ITEMS))
 
 
-def test_one_bar_over_the_shards(tmp_path, windows):
-    """It ends at its total, however many shards are there already."""
+def test_one_progress_bar_over_the_shards(tmp_path, windows):
+    """It ends at its total, however many shards exist already."""
     seen = []
 
     class Listener(SilentProgress):
@@ -198,14 +198,14 @@ def test_one_bar_over_the_shards(tmp_path, windows):
         assert sum(seen[1:]) == shards
 
 
-# What it resumes.
+# Resuming.
 
 
-def test_what_is_on_disk_is_not_made_again(tmp_path, windows):
+def test_existing_shards_are_not_computed_again(tmp_path, windows):
     first = cross_fitted(windows, tmp_path)
-    school = School(NUM_ITEMS)
-    again = cross_fitted(windows, tmp_path, school)
-    assert school.folds == []
+    trainer = RecordingTrainer(NUM_ITEMS)
+    again = cross_fitted(windows, tmp_path, trainer)
+    assert trainer.folds == []
     assert again.fingerprint() == first.fingerprint() == CachedTeacher.open(tmp_path).fingerprint()
     batch = next(iter(first.join(windows).batches(64)))
     expected = first.logits(batch, ALL_ITEMS)
@@ -214,7 +214,7 @@ def test_what_is_on_disk_is_not_made_again(tmp_path, windows):
         np.testing.assert_array_equal(other.logits(batch, ALL_ITEMS), expected)
 
 
-def test_a_teacher_that_was_heard_is_not_asked_again(tmp_path, windows):
+def test_a_teacher_with_complete_shards_is_not_called_again(tmp_path, windows):
     cache_teacher(PlantedTeacher(NUM_ITEMS), windows, tmp_path, top_k=4)
     silent = PlantedTeacher(NUM_ITEMS)
     silent.encode_queries = silent.encode_candidates = silent.logits = pytest.fail
@@ -222,7 +222,7 @@ def test_a_teacher_that_was_heard_is_not_asked_again(tmp_path, windows):
 
 
 def test_an_interrupted_call_resumes(tmp_path, windows):
-    interrupted = School(NUM_ITEMS, fail_at=2)
+    interrupted = RecordingTrainer(NUM_ITEMS, fail_at=2)
     with pytest.raises(KeyboardInterrupt):
         cross_fitted(windows, tmp_path, interrupted)
     assert interrupted.folds == [0, 1]
@@ -230,9 +230,9 @@ def test_an_interrupted_call_resumes(tmp_path, windows):
         InputError, match="is not a complete teacher cache.*complete shards are kept"
     ):
         CachedTeacher.open(tmp_path)
-    school = School(NUM_ITEMS)
-    resumed = cross_fitted(windows, tmp_path, school)
-    assert school.folds == [2]
+    trainer = RecordingTrainer(NUM_ITEMS)
+    resumed = cross_fitted(windows, tmp_path, trainer)
+    assert trainer.folds == [2]
     undisturbed = cross_fitted(windows, tmp_path.with_name("other"))
     assert resumed.fingerprint() == undisturbed.fingerprint()
     np.testing.assert_array_equal(resumed.item_embeddings, undisturbed.item_embeddings)
@@ -249,30 +249,30 @@ def test_an_interrupted_call_resumes(tmp_path, windows):
     ],
     ids=lambda changed: next(iter(changed)),
 )
-def test_a_change_of_anything_makes_it_again(tmp_path, windows, changed):
+def test_any_change_of_settings_recomputes_the_cache(tmp_path, windows, changed):
     first = cross_fitted(windows, tmp_path)
-    school = School(NUM_ITEMS)
-    again = cross_fitted(windows, tmp_path, school, **changed)
-    if "seed" in changed:  # a fold that happens to be dealt the same users may stay
-        assert school.folds
+    trainer = RecordingTrainer(NUM_ITEMS)
+    again = cross_fitted(windows, tmp_path, trainer, **changed)
+    if "seed" in changed:  # a fold to which the same users are assigned may stay
+        assert trainer.folds
     else:
-        assert school.folds == list(range(changed.get("num_folds", 3)))
+        assert trainer.folds == list(range(changed.get("num_folds", 3)))
     assert again.fingerprint() != first.fingerprint()
     assert again.temperatures == changed.get("temperatures", (1.0,))
     assert CachedTeacher.open(tmp_path).fingerprint() == again.fingerprint()
 
 
-def test_other_windows_make_it_again(tmp_path, windows):
+def test_other_windows_recompute_the_cache(tmp_path, windows):
     cross_fitted(windows, tmp_path)
-    school = School(NUM_ITEMS)
+    trainer = RecordingTrainer(NUM_ITEMS)
     history = windows.history.copy()
     history[-1, -1] = 1 + history[-1, -1] % NUM_ITEMS  # the same users and rows, one item changed
     changed = Windows(windows.catalogue, windows.users, history, windows.labels)
-    cross_fitted(changed, tmp_path, school)
-    assert school.folds == [0, 1, 2]
+    cross_fitted(changed, tmp_path, trainer)
+    assert trainer.folds == [0, 1, 2]
 
 
-def test_another_teacher_makes_it_again(tmp_path, windows):
+def test_another_teacher_recomputes_the_cache(tmp_path, windows):
     first = cache_teacher(PlantedTeacher(NUM_ITEMS), windows, tmp_path, top_k=4)
     other = PlantedTeacher(NUM_ITEMS, seed=1)
     again = cache_teacher(other, windows, tmp_path, top_k=4)
@@ -283,19 +283,21 @@ def test_another_teacher_makes_it_again(tmp_path, windows):
     )
 
 
-def test_a_half_renewed_cache_is_not_finished(tmp_path, windows):
-    """Shards of an old and a new recipe side by side must not pass for one cache."""
+def test_a_partly_renewed_cache_is_not_finished(tmp_path, windows):
+    """Shards of an old and a new recipe together must not pass for one cache."""
     cross_fitted(windows, tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        cross_fitted(windows, tmp_path, School(NUM_ITEMS, fail_at=1), fingerprint="recipe 2")
+        cross_fitted(
+            windows, tmp_path, RecordingTrainer(NUM_ITEMS, fail_at=1), fingerprint="recipe 2"
+        )
     with pytest.raises(InputError, match="is not a complete teacher cache"):
         CachedTeacher.open(tmp_path)
 
 
-# What it refuses.
+# Errors.
 
 
-def test_some_windows_in_any_order_get_their_own_knowledge(tmp_path, windows):
+def test_a_subset_of_windows_in_any_order_gets_its_own_knowledge(tmp_path, windows):
     cached = cross_fitted(windows, tmp_path)
     rows = np.random.default_rng(5).permutation(len(windows))[:4]
     whole, part = cached.join(windows), cached.join(windows.subset(rows))
@@ -310,7 +312,7 @@ def test_other_windows_cannot_be_joined(tmp_path, windows):
 
 
 @pytest.mark.parametrize("part", ["users", "history", "labels"])
-def test_the_example_that_is_not_held_is_named(tmp_path, windows, part):
+def test_a_missing_example_is_named(tmp_path, windows, part):
     cached = cross_fitted(windows, tmp_path)
     changed = getattr(windows, part).copy()
     changed[3] = changed[3] + 1
@@ -351,22 +353,22 @@ def test_a_truncated_shard_is_named(tmp_path, windows):
             read()
 
 
-def test_a_missing_shard_is_named_and_made_again(tmp_path, windows):
+def test_a_missing_shard_is_named_and_computed_again(tmp_path, windows):
     cross_fitted(windows, tmp_path)
     path = shard_of(tmp_path, 1)
     content = path.read_bytes()
     path.unlink()
     with pytest.raises(InputError, match=f"{path.name} is missing.*make the cache again"):
         CachedTeacher.open(tmp_path)
-    school = School(NUM_ITEMS)
-    cross_fitted(windows, tmp_path, school)
-    assert school.folds == [1]
+    trainer = RecordingTrainer(NUM_ITEMS)
+    cross_fitted(windows, tmp_path, trainer)
+    assert trainer.folds == [1]
     assert path.read_bytes() == content
     CachedTeacher.open(tmp_path)
 
 
 def test_a_foreign_shard_is_named(tmp_path, windows):
-    """The same file name, size and layout, but another teacher's answers."""
+    """The same file name, size and layout, but another teacher's outputs."""
     cross_fitted(windows, tmp_path / "ours")
     cross_fitted(windows, tmp_path / "theirs", fingerprint="recipe 2")
     path = shard_of(tmp_path / "ours", 1)
@@ -383,13 +385,13 @@ def test_an_unfinished_cache_is_refused(tmp_path, windows, content):
         (tmp_path / "cache.json").write_text(content)
     with pytest.raises(InputError, match="is not a complete teacher cache: its cache.json cannot"):
         CachedTeacher.open(tmp_path)
-    school = School(NUM_ITEMS)
-    cross_fitted(windows, tmp_path, school)
-    assert school.folds == []
+    trainer = RecordingTrainer(NUM_ITEMS)
+    cross_fitted(windows, tmp_path, trainer)
+    assert trainer.folds == []
     CachedTeacher.open(tmp_path)
 
 
-def test_a_changed_number_in_the_manifest_is_seen(tmp_path, windows):
+def test_a_changed_number_in_the_manifest_is_detected(tmp_path, windows):
     cross_fitted(windows, tmp_path)
     path = tmp_path / "cache.json"
     path.write_text(path.read_text().replace("1.0", "2.0"))
@@ -404,12 +406,12 @@ def test_an_older_format_is_named(tmp_path):
         CachedTeacher.open(tmp_path)
 
 
-def test_a_folder_that_is_not_there(tmp_path):
+def test_a_missing_folder_is_refused(tmp_path):
     with pytest.raises(InputError, match="nowhere is not a complete teacher cache"):
         CachedTeacher.open(tmp_path / "nowhere")
 
 
-def test_a_teacher_that_gives_nan_writes_nothing(tmp_path, windows):
+def test_a_teacher_that_returns_nan_writes_nothing(tmp_path, windows):
     teacher = PlantedTeacher(NUM_ITEMS)
     teacher.queries = tf.fill([NUM_ITEMS + 1, 5], float("nan"))
     user = windows.users[0]
@@ -418,10 +420,10 @@ def test_a_teacher_that_gives_nan_writes_nothing(tmp_path, windows):
     assert not (tmp_path / "cache").exists() or not list((tmp_path / "cache").iterdir())
 
 
-def test_a_full_disk_leaves_whole_shards_alone(tmp_path, windows):
-    class Large(School):
-        def __call__(self, taught, fold):
-            super().__call__(taught, fold)
+def test_a_full_disk_leaves_only_complete_shards(tmp_path, windows):
+    class Large(RecordingTrainer):
+        def __call__(self, training, fold):
+            super().__call__(training, fold)
             return PlantedTeacher(NUM_ITEMS, seed=100 + fold, dim=5 if fold < 1 else 5000)
 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -433,9 +435,9 @@ def test_a_full_disk_leaves_whole_shards_alone(tmp_path, windows):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     names = sorted(path.name for path in tmp_path.iterdir())
     assert [name[:24] for name in names] == ["fold-00000-of-00003-shar", "fold-00000-of-00003-teac"]
-    school = School(NUM_ITEMS)
-    cross_fitted(windows, tmp_path, school)
-    assert school.folds == [1, 2]
+    trainer = RecordingTrainer(NUM_ITEMS)
+    cross_fitted(windows, tmp_path, trainer)
+    assert trainer.folds == [1, 2]
 
 
 @pytest.mark.parametrize("num_folds", [1, 0, 8])
@@ -446,12 +448,12 @@ def test_the_number_of_folds_is_checked(tmp_path, windows, num_folds):
 
 @pytest.mark.parametrize("top_k", [0, NUM_ITEMS, 100])
 def test_top_k_is_checked_before_anything_is_trained(tmp_path, windows, top_k):
-    school = School(NUM_ITEMS)
+    trainer = RecordingTrainer(NUM_ITEMS)
     with pytest.raises(
         InputError, match=rf"`top_k` must be within 1 and 8.*Received: top_k={top_k}"
     ):
-        cross_fitted(windows, tmp_path, school, top_k=top_k)
-    assert school.folds == []
+        cross_fitted(windows, tmp_path, trainer, top_k=top_k)
+    assert trainer.folds == []
 
 
 def test_the_form_is_checked(tmp_path, windows):
@@ -493,7 +495,7 @@ def test_shards_hold_a_folds_examples_in_order(tmp_path, windows, rows_per_shard
         assert 1 <= sizes[-1] <= rows_per_shard
         for name, array in one.shards[0].arrays.items():
             parts = np.concatenate([shard.arrays[name] for shard in fold.shards])
-            np.testing.assert_allclose(parts, array, atol=1e-6)  # other batches, other rounding
+            np.testing.assert_allclose(parts, array, atol=1e-6)  # other batches have other rounding
     for form in cached.forms:
         expected = whole.join(windows, form=form).knowledge
         for name, array in cached.join(windows, form=form).knowledge.items():
@@ -509,7 +511,7 @@ def test_the_same_work_gives_the_same_bytes(tmp_path, windows):
     assert first == second
 
 
-def interrupted(windows, directory, monkeypatch, *, after, school, **changed):
+def interrupted(windows, directory, monkeypatch, *, after, trainer, **changed):
     """A cross-fit that is stopped before it writes shard number `after`."""
     written, write = [], Shard.write.__func__
 
@@ -522,17 +524,17 @@ def interrupted(windows, directory, monkeypatch, *, after, school, **changed):
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(Shard, "write", classmethod(stopping))
-        cross_fitted(windows, directory, school, rows_per_shard=2, **changed)
+        cross_fitted(windows, directory, trainer, rows_per_shard=2, **changed)
     assert len(written) == after
     return written
 
 
-def test_within_a_fold_only_missing_shards_are_made(tmp_path, windows, monkeypatch):
-    kept = interrupted(windows, tmp_path, monkeypatch, after=1, school=School(NUM_ITEMS))
+def test_within_a_fold_only_missing_shards_are_computed(tmp_path, windows, monkeypatch):
+    kept = interrupted(windows, tmp_path, monkeypatch, after=1, trainer=RecordingTrainer(NUM_ITEMS))
     stamps = {name: (tmp_path / name).stat().st_mtime_ns for name in kept}
-    school = School(NUM_ITEMS)
-    cross_fitted(windows, tmp_path, school, rows_per_shard=2)
-    assert school.folds == [0, 1, 2]  # the interrupted fold's teacher is made once more
+    trainer = RecordingTrainer(NUM_ITEMS)
+    cross_fitted(windows, tmp_path, trainer, rows_per_shard=2)
+    assert trainer.folds == [0, 1, 2]  # the interrupted fold's teacher is trained once more
     assert {name: (tmp_path / name).stat().st_mtime_ns for name in kept} == stamps
     other = tmp_path.with_name(f"{tmp_path.name}-other")
     cross_fitted(windows, other, rows_per_shard=2)
@@ -540,15 +542,15 @@ def test_within_a_fold_only_missing_shards_are_made(tmp_path, windows, monkeypat
         assert (tmp_path / path.name).read_bytes() == path.read_bytes()
 
 
-def test_shards_of_a_teacher_that_came_out_different_are_made_again(tmp_path, windows, monkeypatch):
-    """Training that is not the same twice: a fold must not mix two teachers."""
+def test_shards_of_a_differently_trained_teacher_are_computed_again(tmp_path, windows, monkeypatch):
+    """Training is not deterministic: a fold must not mix two teachers."""
 
-    class Restless(School):
-        def __call__(self, taught, fold):
-            super().__call__(taught, fold)
+    class Restless(RecordingTrainer):
+        def __call__(self, training, fold):
+            super().__call__(training, fold)
             return PlantedTeacher(NUM_ITEMS, seed=200 + fold)
 
-    kept = interrupted(windows, tmp_path, monkeypatch, after=1, school=School(NUM_ITEMS))
+    kept = interrupted(windows, tmp_path, monkeypatch, after=1, trainer=RecordingTrainer(NUM_ITEMS))
     cached = cross_fitted(windows, tmp_path, Restless(NUM_ITEMS), rows_per_shard=2)
     assert not (tmp_path / kept[0]).exists()
     for fold in range(3):
@@ -565,19 +567,19 @@ def test_shards_of_a_teacher_that_came_out_different_are_made_again(tmp_path, wi
 
 
 class Reranker:
-    """Gives logits alone; what it says depends on the example's number and the history."""
+    """Returns logits alone, which depend on the example's number and the history."""
 
     def __init__(self, poison=None):
         self.poison, self.table = poison, np.random.default_rng(3).normal(size=(50, NUM_ITEMS))
 
     def logits(self, batch, candidate_ids):
         rows, positions = np.nonzero(batch[columns.LABELS].numpy())  # plain Python: not traced
-        said = self.table[batch[columns.EXAMPLE_ID].numpy()[rows]] * (1 + positions[:, None])
+        output = self.table[batch[columns.EXAMPLE_ID].numpy()[rows]] * (1 + positions[:, None])
         if self.poison is not None:
             user, position, value = self.poison
             hit = (batch[columns.USER_ID].numpy()[rows] == user) & (positions == position)
-            said[hit, NUM_ITEMS - 1] = value
-        return np.float32(said)[:, candidate_ids.numpy() - 1]
+            output[hit, NUM_ITEMS - 1] = value
+        return np.float32(output)[:, candidate_ids.numpy() - 1]
 
     def fingerprint(self):
         return "re-ranker"
@@ -606,27 +608,27 @@ def test_a_teacher_with_logits_alone_is_cached_as_its_top_k(tmp_path, windows, r
             assert not ids.any() and not logits.any() and not tail.any()
 
 
-def test_embeddings_of_a_teacher_that_gives_none_are_refused(tmp_path, windows):
+def test_embeddings_of_a_teacher_without_embeddings_are_refused(tmp_path, windows):
     cached = cache_teacher(Reranker(), windows, tmp_path, top_k=4)
     words = r"has no embeddings, only \['top_k'\].*Join it with `form='top_k'`"
     by_embeddings = functools.partial(cached.join, form="embeddings")
-    for ask in (by_embeddings, lambda _: cached.item_embeddings):
+    for call in (by_embeddings, lambda _: cached.item_embeddings):
         with pytest.raises(InputError, match=words):
-            ask(windows)
-    joined = cached.join(windows)  # whatever it holds
+            call(windows)
+    joined = cached.join(windows)  # whatever its content
     assert columns.TEACHER_TOP_K_IDS in joined.knowledge
 
 
-def test_a_factorised_teacher_is_joined_in_both_forms(tmp_path, windows):
+def test_a_factorised_teacher_can_be_joined_in_both_forms(tmp_path, windows):
     assert cross_fitted(windows, tmp_path).forms == ("embeddings", "top_k")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("rows_per_shard", [1, 64])
-def test_a_value_that_is_not_finite_is_named_and_nothing_stays(
+def test_a_value_that_is_not_finite_is_named_and_nothing_is_written(
     tmp_path, windows, value, rows_per_shard
 ):
-    """At one label, of an item that need not be among the best."""
+    """At one label, for an item that is not necessarily among the top."""
     row, position = np.argwhere(windows.labels > 0)[-1]
     user = int(windows.users[row])
     teacher = Reranker(poison=(user, position, value))
@@ -635,7 +637,7 @@ def test_a_value_that_is_not_finite_is_named_and_nothing_stays(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_example_behind_a_user_is_the_one_in_the_windows(tmp_path, windows):
+def test_examples_keep_their_numbers_of_the_windows(tmp_path, windows):
     """In a later shard and an odd fold, an example keeps its number among all windows."""
     teacher = Reranker()
     cached = cross_fit(
@@ -665,12 +667,12 @@ def test_a_teacher_without_a_fingerprint_is_refused(tmp_path, windows, gives):
     assert list(tmp_path.iterdir()) == []
 
 
-# Fewer bytes.
+# Compact storage.
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
 def test_logits_of_stored_embeddings_are_within_their_bound(tmp_path, windows, dtype):
-    """Error of a product: each side's own, `|dq| |c| + |q| |dc| + |dq| |dc|`, in float64."""
+    """Error bound of a product: `|dq| |c| + |q| |dc| + |dq| |dc|`, in float64."""
     teacher = PlantedTeacher(NUM_ITEMS)
     cached = cache_teacher(teacher, windows, tmp_path, top_k=4, dtype=dtype)
     arrays = cached.folds[0].shards[0].arrays
@@ -694,10 +696,10 @@ def test_logits_of_stored_embeddings_are_within_their_bound(tmp_path, windows, d
         found = np.float64(cached.logits(batch, ALL_ITEMS)) - queries @ items.T
         assert (np.abs(found) <= bound).all()
         apart.append(np.abs(found).max())
-    assert (max(apart) > 1e-4) == (dtype != "float32")  # it was stored in fewer bytes
+    assert (max(apart) > 1e-4) == (dtype != "float32")  # stored in fewer bytes
 
 
-def test_top_k_is_of_the_teacher_as_it_was_not_as_it_is_stored(tmp_path, windows):
+def test_top_k_comes_from_exact_and_not_from_stored_embeddings(tmp_path, windows):
     coarse, exact = (
         cache_teacher(PlantedTeacher(NUM_ITEMS), windows, tmp_path / name, top_k=4, dtype=name)
         for name in ("int8", "float32")
@@ -708,22 +710,23 @@ def test_top_k_is_of_the_teacher_as_it_was_not_as_it_is_stored(tmp_path, windows
         )
 
 
-def test_joining_reads_no_knowledge_and_a_batch_reads_its_rows(tmp_path, windows, monkeypatch):
+def test_joining_reads_no_knowledge_and_a_batch_reads_only_its_rows(tmp_path, windows, monkeypatch):
     cached = cross_fitted(windows, tmp_path, rows_per_shard=2)
-    asked, get = [], RowsOfParts.__getitem__
+    read_rows, get = [], RowsOfParts.__getitem__
 
     def counted(self, rows):
-        asked.append(rows)
+        read_rows.append(rows)
         return get(self, rows)
 
     monkeypatch.setattr(RowsOfParts, "__getitem__", counted)
     joined = cached.join(windows, form="top_k")
     for array in list(joined.knowledge.values())[1:]:
         assert all(isinstance(part, ShardArray) for part in array.parts)
-    assert asked == []
+    assert read_rows == []
     for batch in joined.batches(3).take(1):
         assert batch[columns.TEACHER_TOP_K_IDS].shape == (3, windows.max_history, 4)
-    assert asked and all(len(rows) <= 3 for rows in asked)  # a batch at a time, some ahead
+    # one batch at a time, with some prefetched
+    assert read_rows and all(len(rows) <= 3 for rows in read_rows)
 
 
 @pytest.mark.parametrize(
@@ -736,15 +739,15 @@ def test_joining_reads_no_knowledge_and_a_batch_reads_its_rows(tmp_path, windows
     ],
 )
 def test_settings_are_checked_before_anything_is_trained(tmp_path, windows, wrong, words):
-    school = School(NUM_ITEMS)
+    trainer = RecordingTrainer(NUM_ITEMS)
     with pytest.raises(ValueError, match=words):
-        cross_fitted(windows, tmp_path, school, **wrong)
-    assert school.folds == []
+        cross_fitted(windows, tmp_path, trainer, **wrong)
+    assert trainer.folds == []
 
 
 @pytest.mark.parametrize("changed", [{"dtype": "int8"}, {"rows_per_shard": 1}], ids=str)
-def test_another_way_of_storing_is_another_cache(tmp_path, windows, changed):
+def test_another_storage_format_is_another_cache(tmp_path, windows, changed):
     cross_fitted(windows, tmp_path)
-    school = School(NUM_ITEMS)
-    cross_fitted(windows, tmp_path, school, **changed)
-    assert school.folds == [0, 1, 2]
+    trainer = RecordingTrainer(NUM_ITEMS)
+    cross_fitted(windows, tmp_path, trainer, **changed)
+    assert trainer.folds == [0, 1, 2]

@@ -1,4 +1,4 @@
-"""Cross-fitted knowledge of ranking rows: by teachers that remember every row they were shown."""
+"""Cross-fitted knowledge of ranking rows, by teachers that record their training rows."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from planted_teachers import School
+from planted_teachers import RecordingTrainer
 from tiny_data import random_windows
 
 from tfrs_distill.data.ranking_examples import RankingExamples
@@ -20,7 +20,7 @@ NUM_ROWS = 60
 
 
 def examples_of(num_rows=NUM_ROWS, seed=0):
-    """Rows of 13 users; the feature "row" is the row's number, whatever is taken of them."""
+    """Rows of 13 users; the feature "row" is the row's number in any subset."""
     random = np.random.default_rng(seed)
     users = random.integers(0, 13, num_rows)
     labels = {"like": random.integers(0, 2, num_rows).astype(float)}
@@ -28,7 +28,7 @@ def examples_of(num_rows=NUM_ROWS, seed=0):
 
 
 class Remembers:
-    """Says which fold it is of and, for each row, 1 if it saw the row, 10 if it saw its user."""
+    """Returns its fold and, for each row, 1 if trained on the row, 10 if trained on its user."""
 
     def __init__(self, examples, fold):
         self.rows, self.users = set(examples.features["row"].tolist()), set(examples.users.tolist())
@@ -42,7 +42,7 @@ class Remembers:
 
 
 class Bar:
-    """A progress that notes what it is told."""
+    """A progress that records its updates."""
 
     def __init__(self):
         self.notes = []
@@ -58,14 +58,14 @@ class Bar:
         pass
 
 
-def heard(folder, train=Remembers, examples=None, **options):
+def cross_fitted(folder, train=Remembers, examples=None, **options):
     options = {"fingerprint": "remembers"} | options
     examples = examples or examples_of()
     return cross_fit(train, examples, folder, **options).join(examples)
 
 
 @pytest.mark.parametrize("num_folds", [2, 4, 13])
-def test_no_row_is_answered_by_a_teacher_that_saw_its_user(tmp_path, num_folds):
+def test_no_row_is_labelled_by_a_teacher_trained_on_its_user(tmp_path, num_folds):
     bar, trained = Bar(), []
 
     def train(examples, fold):
@@ -73,16 +73,16 @@ def test_no_row_is_answered_by_a_teacher_that_saw_its_user(tmp_path, num_folds):
         return Remembers(examples, fold)
 
     examples = examples_of()
-    found = heard(tmp_path, train, examples, num_folds=num_folds, progress=bar)
-    said = found.teacher_logits
-    assert said["seen"].shape == (NUM_ROWS, 1) and (said["seen"] == 0).all()
-    np.testing.assert_array_equal(said["said"][:, 1], np.arange(NUM_ROWS))  # in the rows' order
+    found = cross_fitted(tmp_path, train, examples, num_folds=num_folds, progress=bar)
+    output = found.teacher_logits
+    assert output["seen"].shape == (NUM_ROWS, 1) and (output["seen"] == 0).all()
+    np.testing.assert_array_equal(output["said"][:, 1], np.arange(NUM_ROWS))  # in the rows' order
     fold_of = {}
-    for user, fold in zip(examples.users.tolist(), said["said"][:, 0].tolist()):
+    for user, fold in zip(examples.users.tolist(), output["said"][:, 0].tolist()):
         assert fold_of.setdefault(user, fold) == fold
     users = np.bincount(np.array(list(fold_of.values()), int), minlength=num_folds)
-    assert users.max() - users.min() <= 1 and users.sum() == 13  # dealt evenly
-    rows = np.bincount(said["said"][:, 0].astype(int), minlength=num_folds)
+    assert users.max() - users.min() <= 1 and users.sum() == 13  # assigned evenly
+    rows = np.bincount(output["said"][:, 0].astype(int), minlength=num_folds)
     assert trained == [(fold, NUM_ROWS - rows[fold]) for fold in range(num_folds)]
     assert bar.notes == [
         ("shards", num_folds),
@@ -92,16 +92,17 @@ def test_no_row_is_answered_by_a_teacher_that_saw_its_user(tmp_path, num_folds):
     np.testing.assert_array_equal(found.labels["like"], examples.labels["like"])
 
 
-def test_rows_may_be_dealt_one_by_one(tmp_path):
-    said = heard(tmp_path, num_folds=4, by="row").teacher_logits
-    seen = said["seen"][:, 0].tolist()
-    assert set(seen) <= {0.0, 10.0} and seen.count(10.0) > 50  # no row seen, but its user
-    assert np.bincount(said["said"][:, 0].astype(int)).tolist() == [15] * 4
+def test_rows_can_be_assigned_individually(tmp_path):
+    output = cross_fitted(tmp_path, num_folds=4, by="row").teacher_logits
+    seen = output["seen"][:, 0].tolist()
+    # not trained on the row, but on its user
+    assert set(seen) <= {0.0, 10.0} and seen.count(10.0) > 50
+    assert np.bincount(output["said"][:, 0].astype(int)).tolist() == [15] * 4
 
 
-def test_dealing_follows_the_seed(tmp_path):
+def test_assignment_follows_the_seed(tmp_path):
     first, same, other = (
-        heard(tmp_path / name, seed=seed).teacher_logits["said"][:, 0]
+        cross_fitted(tmp_path / name, seed=seed).teacher_logits["said"][:, 0]
         for name, seed in (("a", 1), ("b", 1), ("c", 2))
     )
     np.testing.assert_array_equal(first, same)
@@ -112,13 +113,13 @@ def not_again(examples, fold):
     raise AssertionError(f"fold {fold} is trained again")
 
 
-def test_a_second_call_reads(tmp_path):
-    first, bar = heard(tmp_path), Bar()
-    again = heard(tmp_path, not_again, progress=bar)
+def test_a_second_call_reads_the_cache(tmp_path):
+    first, bar = cross_fitted(tmp_path), Bar()
+    again = cross_fitted(tmp_path, not_again, progress=bar)
     for task, logits in first.teacher_logits.items():
         np.testing.assert_array_equal(again.teacher_logits[task], logits)
     assert bar.notes == [("shards", 4), (4, "")]  # the bar still moves to its end
-    assert len(list(tmp_path.iterdir())) == 9  # two a fold, and the manifest
+    assert len(list(tmp_path.iterdir())) == 9  # two per fold, and the manifest
 
 
 @pytest.mark.parametrize(
@@ -131,20 +132,20 @@ def test_a_second_call_reads(tmp_path):
         {"examples": examples_of(seed=1)},
     ],
 )
-def test_what_decides_the_answers_names_the_files(tmp_path, changed):
-    heard(tmp_path)
+def test_file_names_depend_on_everything_that_determines_the_logits(tmp_path, changed):
+    cross_fitted(tmp_path)
     with pytest.raises(AssertionError, match="fold 0 is trained again"):
-        heard(tmp_path, not_again, **changed)
+        cross_fitted(tmp_path, not_again, **changed)
 
 
-def test_an_interrupted_call_loses_the_fold_it_was_in(tmp_path):
+def test_an_interrupted_call_loses_only_the_current_fold(tmp_path):
     def interrupted(examples, fold):
         if fold == 2:
             raise KeyboardInterrupt
         return Remembers(examples, fold)
 
     with pytest.raises(KeyboardInterrupt):
-        heard(tmp_path, interrupted)
+        cross_fitted(tmp_path, interrupted)
     assert len(list(tmp_path.iterdir())) == 2 * 2
     trained = []
 
@@ -152,11 +153,11 @@ def test_an_interrupted_call_loses_the_fold_it_was_in(tmp_path):
         trained.append(fold)
         return Remembers(examples, fold)
 
-    assert (heard(tmp_path, noted).teacher_logits["seen"] == 0).all()
+    assert (cross_fitted(tmp_path, noted).teacher_logits["seen"] == 0).all()
     assert trained == [2, 3]
 
 
-def test_a_killed_process_leaves_whole_folds_alone(tmp_path):
+def test_a_killed_process_leaves_only_complete_folds(tmp_path):
     child = os.fork()
     if not child:
 
@@ -166,7 +167,7 @@ def test_a_killed_process_leaves_whole_folds_alone(tmp_path):
                 time.sleep(60)
             return Remembers(examples, fold)
 
-        heard(tmp_path / "cache", stuck)
+        cross_fitted(tmp_path / "cache", stuck)
         os._exit(0)
     while not (tmp_path / "reached").exists():
         time.sleep(0.005)
@@ -178,7 +179,7 @@ def test_a_killed_process_leaves_whole_folds_alone(tmp_path):
         trained.append(fold)
         return Remembers(examples, fold)
 
-    heard(tmp_path / "cache", noted)
+    cross_fitted(tmp_path / "cache", noted)
     assert trained == [1, 2, 3]
     files = sorted(p.suffix for p in (tmp_path / "cache").iterdir())
     assert files == [".json"] + [".safetensors"] * 8
@@ -198,20 +199,20 @@ def test_two_processes_share_the_folds(tmp_path):
 
     child = os.fork()
     if not child:
-        heard(tmp_path / "cache", noted("child", 0.5))
+        cross_fitted(tmp_path / "cache", noted("child", 0.5))
         os._exit(0)
     while not (tmp_path / "child").exists():
         time.sleep(0.005)
-    said = heard(tmp_path / "cache", noted("parent", 0.0)).teacher_logits
+    output = cross_fitted(tmp_path / "cache", noted("parent", 0.0)).teacher_logits
     assert os.waitpid(child, 0)[1] == 0
-    assert (said["seen"] == 0).all()
+    assert (output["seen"] == 0).all()
     folds = [(tmp_path / name).read_text().split() for name in ("child", "parent")]
     assert sorted(folds[0] + folds[1]) == ["0", "1", "2", "3"] and "0" in folds[0]
 
 
 def test_a_damaged_or_foreign_file_is_named(tmp_path):
-    heard(tmp_path / "whole")
-    heard(tmp_path / "other", fingerprint="other")
+    cross_fitted(tmp_path / "whole")
+    cross_fitted(tmp_path / "other", fingerprint="other")
     mine, others = (sorted((tmp_path / name).glob("*-shard-*")) for name in ("whole", "other"))
     assert [path.name[:35] for path in mine] == [
         f"fold-{fold:05d}-of-00004-shard-00000-of-" for fold in range(4)
@@ -225,7 +226,7 @@ def test_a_damaged_or_foreign_file_is_named(tmp_path):
     ):
         mine[1].write_bytes(damaged)
         with pytest.raises(InputError, match=words) as caught:
-            heard(tmp_path / "whole", not_again)
+            cross_fitted(tmp_path / "whole", not_again)
         assert str(mine[1]) in str(caught.value)
     for foreign in (others[1], mine[2]):
         mine[1].write_bytes(foreign.read_bytes())
@@ -235,23 +236,23 @@ def test_a_damaged_or_foreign_file_is_named(tmp_path):
             CachedTeacher.open(tmp_path / "whole")
         assert str(mine[1]) in str(caught.value)
         with pytest.raises(AssertionError, match="fold 1 is trained again"):
-            heard(tmp_path / "whole", not_again)
+            cross_fitted(tmp_path / "whole", not_again)
     mine[1].unlink()
     trained = []
-    heard(tmp_path / "whole", lambda e, f: trained.append(f) or Remembers(e, f))
+    cross_fitted(tmp_path / "whole", lambda e, f: trained.append(f) or Remembers(e, f))
     assert trained == [1]
 
 
-class Says:
-    def __init__(self, said):
-        self.said = said
+class FixedTeacher:
+    def __init__(self, output):
+        self.values = output
 
     def row_logits(self, examples):
-        return self.said(len(examples))
+        return self.values(len(examples))
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("output", "words"),
     [
         (lambda n: {}, "The teacher of fold 0: it has logits for no task"),
         (lambda n: {"like": np.zeros(n + 1)}, r"The teacher of fold 0: `teacher_logits\['like'\]`"),
@@ -262,23 +263,25 @@ class Says:
         ),
     ],
 )
-def test_a_teacher_that_says_nonsense_leaves_no_file(tmp_path, said, words):
+def test_invalid_logits_leave_no_file(tmp_path, output, words):
     with pytest.raises(InputError, match=words):
-        heard(tmp_path, lambda examples, fold: Says(said))
+        cross_fitted(tmp_path, lambda examples, fold: FixedTeacher(output))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_row_of_nan_says_nothing_and_is_kept(tmp_path):
-    said = heard(tmp_path, lambda e, f: Says(lambda n: {"a": np.where(np.arange(n), 1, np.nan)}))
-    assert int(np.isnan(said.teacher_logits["a"]).sum()) == 4  # the first of each fold
+def test_a_row_of_nan_means_no_output_and_is_kept(tmp_path):
+    output = cross_fitted(
+        tmp_path, lambda e, f: FixedTeacher(lambda n: {"a": np.where(np.arange(n), 1, np.nan)})
+    )
+    assert int(np.isnan(output.teacher_logits["a"]).sum()) == 4  # the first of each fold
 
 
-def test_teachers_must_answer_the_same_tasks(tmp_path):
+def test_all_teachers_must_have_the_same_tasks(tmp_path):
     def train(examples, fold):
-        return Says(lambda n: {"a": np.zeros((n, 2 if fold == 3 else 1))})
+        return FixedTeacher(lambda n: {"a": np.zeros((n, 2 if fold == 3 else 1))})
 
     with pytest.raises(InputError, match=r"fold-00003-.*\{'a': 2\}, but .*fold-00000.*: 1"):
-        heard(tmp_path, train)
+        cross_fitted(tmp_path, train)
 
 
 @pytest.mark.parametrize(
@@ -290,23 +293,23 @@ def test_teachers_must_answer_the_same_tasks(tmp_path):
         ({"by": "item"}, ValueError, "`by` must be 'user' or 'row'. Received: by='item'"),
     ],
 )
-def test_what_it_refuses(tmp_path, options, error, words):
+def test_invalid_arguments_are_refused(tmp_path, options, error, words):
     with pytest.raises(error, match=words):
-        heard(tmp_path, not_again, **options)
+        cross_fitted(tmp_path, not_again, **options)
 
 
-def test_a_file_can_be_read_by_others(tmp_path):
-    """The layout is safetensors'; the rows stand in it."""
+def test_a_file_can_be_read_by_the_safetensors_library(tmp_path):
+    """The layout is safetensors'; the rows are in it."""
     import safetensors.numpy
 
     examples = examples_of()
-    said = heard(tmp_path, examples=examples).teacher_logits
+    output = cross_fitted(tmp_path, examples=examples).teacher_logits
     for path in tmp_path.glob("*-shard-*"):
         arrays = safetensors.numpy.load_file(path)
         assert sorted(arrays) == ["example_keys", "teacher_logits/said", "teacher_logits/seen"]
         for task in ("said", "seen"):
             np.testing.assert_array_equal(
-                arrays[f"teacher_logits/{task}"], said[task][arrays["example_keys"]]
+                arrays[f"teacher_logits/{task}"], output[task][arrays["example_keys"]]
             )
     for path in tmp_path.glob("*-teacher-*"):
         with open(path, "rb") as file:
@@ -316,7 +319,7 @@ def test_a_file_can_be_read_by_others(tmp_path):
 
 
 def interrupted_in_its_second_shard(folder, monkeypatch, **options):
-    """A call that dies between two shards of fold 0; the shard that it wrote."""
+    """A call that ends between two shards of fold 0; returns the shard that it wrote."""
     write, written = Shard.write.__func__, []
 
     def stopping(cls, path, *arguments):
@@ -328,34 +331,34 @@ def interrupted_in_its_second_shard(folder, monkeypatch, **options):
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(Shard, "write", classmethod(stopping))
-        heard(folder, rows_per_shard=4, **options)
+        cross_fitted(folder, rows_per_shard=4, **options)
     return written[0]
 
 
-def test_within_a_fold_only_missing_shards_are_made(tmp_path, monkeypatch):
+def test_within_a_fold_only_missing_shards_are_computed(tmp_path, monkeypatch):
     kept = interrupted_in_its_second_shard(tmp_path / "a", monkeypatch)
     stamp = kept.stat().st_mtime_ns
-    said = heard(tmp_path / "a", rows_per_shard=4).teacher_logits
+    output = cross_fitted(tmp_path / "a", rows_per_shard=4).teacher_logits
     assert kept.stat().st_mtime_ns == stamp
-    whole = heard(tmp_path / "b").teacher_logits
+    whole = cross_fitted(tmp_path / "b").teacher_logits
     for task, logits in whole.items():
-        np.testing.assert_array_equal(said[task], logits)
+        np.testing.assert_array_equal(output[task], logits)
 
 
-def test_shards_of_a_teacher_that_came_out_different_are_made_again(tmp_path, monkeypatch):
+def test_shards_of_a_differently_trained_teacher_are_computed_again(tmp_path, monkeypatch):
     class Restless(Remembers):
         def row_logits(self, examples):
             return {task: logits + 0.5 for task, logits in super().row_logits(examples).items()}
 
     kept = interrupted_in_its_second_shard(tmp_path, monkeypatch)
-    said = heard(tmp_path, Restless, rows_per_shard=4).teacher_logits
-    assert not kept.exists() and (said["seen"] == 0.5).all()
+    output = cross_fitted(tmp_path, Restless, rows_per_shard=4).teacher_logits
+    assert not kept.exists() and (output["seen"] == 0.5).all()
     assert verify(tmp_path)["problems"] == []
 
 
-def test_the_cache_commands_know_it(tmp_path):
-    heard(tmp_path)
-    heard(tmp_path, fingerprint="another")
+def test_the_cache_commands_work_on_it(tmp_path):
+    cross_fitted(tmp_path)
+    cross_fitted(tmp_path, fingerprint="another")
     (facts,) = inspect(tmp_path)["caches"]
     assert (facts["kind"], facts["rows"], facts["folds"]) == ("examples", NUM_ROWS, 4)
     assert facts["forms"] == ["logits"] and facts["tasks"] == {"said": 2, "seen": 1}
@@ -366,7 +369,7 @@ def test_the_cache_commands_know_it(tmp_path):
     assert [each["file"] for each in verify(tmp_path)["problems"]] == [shard.name]
 
 
-def test_it_joins_the_rows_it_was_made_for_and_no_others(tmp_path):
+def test_it_can_be_joined_only_to_its_rows(tmp_path):
     examples = examples_of()
     cached = cross_fit(Remembers, examples, tmp_path, fingerprint="f")
     again = CachedTeacher.open(tmp_path)
@@ -378,9 +381,11 @@ def test_it_joins_the_rows_it_was_made_for_and_no_others(tmp_path):
         again.join(random_windows(num_items=9))
 
 
-def test_a_cache_of_windows_joins_no_rows(tmp_path):
+def test_a_cache_of_windows_cannot_be_joined_to_rows(tmp_path):
     windows = random_windows(num_items=9)
-    cached = cross_fit(School(9), windows, tmp_path, fingerprint="f", num_folds=2, top_k=3)
+    cached = cross_fit(
+        RecordingTrainer(9), windows, tmp_path, fingerprint="f", num_folds=2, top_k=3
+    )
     with pytest.raises(InputError, match="of windows, not logits of ranking rows"):
         cached.join(examples_of())
 
@@ -392,6 +397,6 @@ def test_settings_of_windows_are_refused(tmp_path, setting):
     with pytest.raises(
         ValueError, match=f"`{next(iter(setting))}` is a setting for windows.*Remove it"
     ):
-        heard(tmp_path, not_again, **setting)
+        cross_fitted(tmp_path, not_again, **setting)
     with pytest.raises(ValueError, match="`rows_per_shard` must be at least 1. Received: 0"):
-        heard(tmp_path, not_again, rows_per_shard=0)
+        cross_fitted(tmp_path, not_again, rows_per_shard=0)

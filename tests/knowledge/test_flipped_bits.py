@@ -1,4 +1,4 @@
-"""One flipped bit anywhere in a cache is an error that names the file, never another answer."""
+"""One flipped bit anywhere in a cache is an error that names the file, never a wrong output."""
 
 import numpy as np
 import pytest
@@ -24,8 +24,8 @@ def made(windows, directory):
     return cache_teacher(PlantedTeacher(NUM_ITEMS, dim=2), windows, directory, top_k=2)
 
 
-def said(cached, windows):
-    """All that a cached teacher can be asked for, by name."""
+def output(cached, windows):
+    """All outputs of a cached teacher, by name."""
     return {"items": cached.item_embeddings, "temperatures": np.array(cached.temperatures)} | {
         name: np.asarray(array)
         for form in ("embeddings", "top_k")
@@ -34,7 +34,7 @@ def said(cached, windows):
 
 
 def flipped(path, bits):
-    """Write the file with each of these bits flipped in turn; whole again at the end."""
+    """Write the file with each of these bits flipped in turn; restore it at the end."""
     content = path.read_bytes()
     for bit in bits:
         changed = bytearray(content)
@@ -59,7 +59,7 @@ EVERY = pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.nigh
 
 @EVERY
 def test_bits_of_a_shard(tmp_path, every):
-    """Its length, its header, padding and arrays: opening or reading says which file it is."""
+    """Length, header, padding and arrays: opening or reading names the file."""
     arrays = {"keys": np.array([7, 8], np.uint64), "half": np.array([[0.5], [2.0]], np.float16)}
     path = tmp_path / "shard.safetensors"
     Shard.write(path, "abc", arrays, {"teacher": "t", "temperatures": [1.0, 2.0]})
@@ -73,7 +73,7 @@ def test_bits_of_a_shard(tmp_path, every):
 
 @EVERY
 def test_bits_of_a_manifest(tmp_path, windows, every):
-    """White space between the values says nothing: then it is the same manifest."""
+    """White space between the values has no meaning: the manifest stays the same."""
     made(windows, tmp_path)
     path = tmp_path / "cache.json"
     expected = Manifest.read(path)
@@ -89,14 +89,14 @@ def test_bits_of_a_manifest(tmp_path, windows, every):
 
 @pytest.mark.parametrize("again", [CachedTeacher.open, None], ids=["open", "cache_teacher"])
 def test_bits_of_every_file_of_a_teachers_cache(tmp_path, windows, again):
-    expected = said(made(windows, tmp_path), windows)
+    expected = output(made(windows, tmp_path), windows)
     faults = dict.fromkeys(sorted(tmp_path.iterdir()), 0)
     assert len(faults) == 3  # the teacher's shard, the examples' and the manifest
     for path in faults:
         for _ in flipped(path, bits_of(path, 997)):
             try:
                 cached = again(tmp_path) if again else made(windows, tmp_path)
-                same(said(cached, windows), expected)
+                same(output(cached, windows), expected)
             except InputError as error:
                 assert str(tmp_path) in str(error)
                 faults[path] += 1
@@ -120,7 +120,7 @@ def test_bits_of_item_vectors(tmp_path):
 
 
 def test_a_batch_of_a_damaged_shard_names_the_file(tmp_path, windows):
-    """Within `fit` the knowledge is read by TensorFlow, which passes the words on."""
+    """Within `fit` TensorFlow reads the knowledge and passes the message on."""
     cached = made(windows, tmp_path)
     path = next(tmp_path.glob("*-shard-*"))
     path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
@@ -129,7 +129,7 @@ def test_a_batch_of_a_damaged_shard_names_the_file(tmp_path, windows):
     assert cached.forms == ("embeddings", "top_k")
 
 
-def test_an_array_is_checked_once_and_only_when_it_is_read(tmp_path, monkeypatch):
+def test_an_array_is_checked_once_and_only_when_read(tmp_path, monkeypatch):
     from tfrs_distill.knowledge import shard as shards
 
     arrays = {"keys": np.arange(3), "values": np.ones((3, 2), np.float32)}
@@ -143,12 +143,12 @@ def test_an_array_is_checked_once_and_only_when_it_is_read(tmp_path, monkeypatch
     assert len(summed) == 1
 
 
-def test_a_shard_under_the_name_of_the_teachers_file_is_not_taken(tmp_path, windows):
-    expected = said(made(windows, tmp_path), windows)
+def test_a_shard_with_the_name_of_the_teachers_file_is_refused(tmp_path, windows):
+    expected = output(made(windows, tmp_path), windows)
     (teacher,), (shard,) = tmp_path.glob("*-teacher-*"), tmp_path.glob("*-shard-*")
     content = teacher.read_bytes()
     teacher.write_bytes(shard.read_bytes())
     with pytest.raises(InputError, match=f"{teacher.name} is"):
         CachedTeacher.open(tmp_path)
-    same(said(made(windows, tmp_path), windows), expected)
+    same(output(made(windows, tmp_path), windows), expected)
     assert teacher.read_bytes() == content

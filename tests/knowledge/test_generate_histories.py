@@ -1,4 +1,4 @@
-"""Histories that a teacher continues, against planted teachers whose next item is known."""
+"""Histories continued by a teacher, with planted teachers whose next item is known."""
 
 import sys
 from dataclasses import replace
@@ -19,7 +19,7 @@ SINGLE = {(3,), (11,), (7,), (1,)}
 
 
 class Next:
-    """Likes the item after the last one of the history by far; after the last item the first."""
+    """Predicts the item after the last one of the history, and item 1 after the last item."""
 
     def logits(self, batch, candidate_ids):
         last = tf.boolean_mask(batch[columns.HISTORY], batch[columns.LABELS] > 0)[:, None]
@@ -30,7 +30,7 @@ class Next:
 
 
 class Always:
-    """The same logits whatever the history is."""
+    """Returns the same logits for every history."""
 
     def __init__(self, logits):
         self.values = np.float32(logits)
@@ -44,7 +44,7 @@ def again(windows):
     return replace(windows, catalogue=replace(windows.catalogue, exclude_seen=False))
 
 
-def test_parts_of_windows_are_continued_by_what_the_teacher_likes():
+def test_parts_of_windows_are_continued_by_the_teachers_top_items():
     windows = windows_from([[3, 11, 7, 1], [7, 1]], num_items=NUM_ITEMS, max_history=6)
     made = generate_histories(Next(), windows, 40, seed=1)
     assert made.users.tolist() == [0] * 40 + [1] * 40
@@ -58,7 +58,7 @@ def test_parts_of_windows_are_continued_by_what_the_teacher_likes():
         expected, seen = [], set(part)
         for _ in range(3):
             following = (*part, *expected)[-1] % NUM_ITEMS + 1
-            assert following not in seen  # by the choice of the sequences
+            assert following not in seen  # by the selection of the sequences
             expected.append(following)
         assert drawn == expected
     assert parts[0] == SINGLE | {(3, 11), (11, 7), (7, 1), (3, 11, 7), (11, 7, 1)}
@@ -74,8 +74,8 @@ def test_items_are_drawn_in_proportion_to_their_softmax():
 
 
 @pytest.mark.parametrize("batch", [7, 256])
-def test_what_is_seen_or_does_not_exist_is_not_drawn(monkeypatch, batch):
-    """However much the teacher likes it: only four items are left after five."""
+def test_seen_or_missing_items_are_not_drawn(monkeypatch, batch):
+    """Even if the teacher prefers them: only four items are left after five."""
     module = sys.modules["tfrs_distill.knowledge.generate_histories"]
     monkeypatch.setattr(module, "ROWS_AT_ONCE", batch)
     exists = np.arange(1, NUM_ITEMS + 1) <= 9
@@ -90,10 +90,10 @@ def test_what_is_seen_or_does_not_exist_is_not_drawn(monkeypatch, batch):
     np.testing.assert_array_equal(made.candidates, exists)
     whole = again(windows)
     repeated = generate_histories(Always(logits), whole, 50)
-    assert repeated.labels.max() <= 4  # and again and again
+    assert repeated.labels.max() <= 4  # and repeatedly
 
 
-def test_the_seed_decides_and_what_windows_have_stays():
+def test_the_seed_determines_the_result_and_the_windows_columns_are_kept():
     windows = with_weights(random_windows(num_items=NUM_ITEMS))
     known = np.arange(14).reshape(7, 2)[windows.users]
     windows = replace(windows, user_attributes=known)
@@ -105,13 +105,13 @@ def test_the_seed_decides_and_what_windows_have_stays():
     np.testing.assert_array_equal(made.weights, made.labels > 0)
 
 
-def test_windows_without_an_item_are_left_out():
+def test_windows_without_an_item_are_skipped():
     windows = windows_from([[3, 4], [5]], num_items=NUM_ITEMS, max_history=4)
     nothing = Windows(windows.catalogue, [9], [[0, 0, 0, 0]], [[0, 0, 0, 0]])
     assert 9 not in generate_histories(Next(), windows.joined(nothing), 3).users
 
 
-def test_what_it_makes_can_be_labelled_and_joined(tmp_path):
+def test_generated_windows_can_be_labelled_and_joined(tmp_path):
     windows = windows_from([[3, 11, 7, 1], [7, 1]], num_items=NUM_ITEMS, max_history=6)
     made = generate_histories(Next(), windows, 3)
     one, other = (
@@ -128,8 +128,8 @@ def test_what_it_makes_can_be_labelled_and_joined(tmp_path):
     np.testing.assert_array_equal(batch[columns.TEACHER_TOP_K_IDS], ids)
 
 
-def test_knowledge_made_with_other_temperatures_or_another_number_of_items_is_not_joined(tmp_path):
-    """Its tails would be taken for those of the windows' own temperatures."""
+def test_knowledge_with_other_temperatures_or_top_k_is_not_joined(tmp_path):
+    """Otherwise its tails would count as those of the windows' temperatures."""
     windows = windows_from([[3, 11, 7, 1], [7, 1]], num_items=NUM_ITEMS, max_history=6)
 
     def labelled(**kept):
@@ -168,7 +168,7 @@ def test_embeddings_of_two_caches_are_not_joined(tmp_path):
 
 
 def test_a_factorised_teacher_encodes_the_items_once():
-    """And gives what its logits give."""
+    """And returns the same as with its logits."""
     windows = random_windows(num_items=NUM_ITEMS)
     student = RetrievalStudent.from_history(num_items=NUM_ITEMS, max_history=4, seed=0)
     student.candidate_tower.id_embeddings.assign(
@@ -193,7 +193,7 @@ def test_a_factorised_teacher_encodes_the_items_once():
         (Always([0.0] * 11), {}, r"\[2, 12\]. Received from Always: shape \[2, 11\]"),
     ],
 )
-def test_what_cannot_be_continued_is_refused(teacher, change, words):
+def test_invalid_input_is_refused(teacher, change, words):
     positions = change.get("max_history", 4)
     catalogue = windows_from([[1, 2]], num_items=NUM_ITEMS, max_history=2).catalogue
     history, labels = np.zeros((2, 2, positions), np.int32)

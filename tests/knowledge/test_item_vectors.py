@@ -1,4 +1,4 @@
-"""Item vectors: each text is encoded once, whatever happens between."""
+"""Item vectors: each text is encoded once, also after interruptions."""
 
 import contextlib
 
@@ -30,7 +30,7 @@ def shards_in(folder):
 
 
 @pytest.mark.parametrize("rows_per_shard", [1, 2, 4, 100])
-def test_vectors_come_in_the_order_of_the_texts(tmp_path, rows_per_shard):
+def test_vectors_are_in_the_order_of_the_texts(tmp_path, rows_per_shard):
     encoder = LengthEncoder()
     for texts in (TEXTS, TEXTS[::-1], [TEXTS[3], TEXTS[0], TEXTS[3]]):
         found = cache_item_vectors(encoder, texts, tmp_path, rows_per_shard=rows_per_shard)
@@ -49,7 +49,7 @@ def test_equal_texts_are_encoded_once(tmp_path):
     np.testing.assert_array_equal(np.asarray(found), expected(["Up", "Heat", "Up", "Up"]))
 
 
-def test_only_a_new_text_is_encoded_and_old_files_stay_as_they_are(tmp_path):
+def test_only_new_texts_are_encoded_and_old_files_are_unchanged(tmp_path):
     cache_item_vectors(LengthEncoder(), TEXTS, tmp_path, rows_per_shard=4)
     before = shards_in(tmp_path)
     stamps = {name: (tmp_path / name).stat().st_mtime_ns for name in before}
@@ -65,7 +65,7 @@ def test_only_a_new_text_is_encoded_and_old_files_stay_as_they_are(tmp_path):
 
 
 @pytest.mark.parametrize("other", [{"encoder": LengthEncoder("other")}, {"dtype": "float16"}])
-def test_another_encoder_or_dtype_has_a_store_of_its_own(tmp_path, other):
+def test_another_encoder_or_dtype_has_a_separate_store(tmp_path, other):
     cache_item_vectors(LengthEncoder(), TEXTS, tmp_path)
     before = files_in(tmp_path)
     encoder = other.get("encoder", LengthEncoder())
@@ -80,7 +80,7 @@ def test_another_encoder_or_dtype_has_a_store_of_its_own(tmp_path, other):
 
 
 @pytest.mark.parametrize(("dtype", "step"), [("int8", 1 / 127 / 2), ("float16", 2.0**-11)])
-def test_vectors_in_fewer_bytes_are_within_their_bound(tmp_path, dtype, step):
+def test_quantized_vectors_are_within_their_error_bound(tmp_path, dtype, step):
     found = cache_item_vectors(LengthEncoder(), TEXTS, tmp_path, dtype=dtype, rows_per_shard=4)
     values = expected(TEXTS)
     bound = np.abs(values).max(axis=1, keepdims=True) * step * (1 + 1e-4)
@@ -111,7 +111,7 @@ def test_after_an_interrupt_only_missing_files_are_made(tmp_path):
     }
 
 
-def test_what_a_killed_writer_left_is_taken_up_for_other_texts_too(tmp_path):
+def test_files_of_a_killed_writer_are_reused_for_other_texts(tmp_path):
     cache_item_vectors(LengthEncoder(), TEXTS, tmp_path, rows_per_shard=2)
     next(tmp_path.glob("items-*.json")).unlink()
     encoder = LengthEncoder()
@@ -119,7 +119,7 @@ def test_what_a_killed_writer_left_is_taken_up_for_other_texts_too(tmp_path):
     assert encoder.read == [["new"]]
 
 
-def test_one_bar_over_the_texts(tmp_path):
+def test_one_progress_bar_over_the_texts(tmp_path):
     seen = []
 
     class Listener(SilentProgress):
@@ -131,12 +131,12 @@ def test_one_bar_over_the_texts(tmp_path):
     cache_item_vectors(LengthEncoder(), TEXTS[:2], tmp_path)
     texts = [*TEXTS, TEXTS[0]]
     cache_item_vectors(LengthEncoder(), texts, tmp_path, rows_per_shard=3, progress=Listener())
-    assert seen == [("texts", 7), 3, 3, 1]  # two there before and one twice
+    assert seen == [("texts", 7), 3, 3, 1]  # two exist already and one occurs twice
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "foreign"])
 @pytest.mark.parametrize("finished", [True, False])
-def test_a_damaged_file_is_named_and_once_deleted_made_again(tmp_path, damage, finished):
+def test_a_damaged_file_is_named_and_recomputed_after_deletion(tmp_path, damage, finished):
     cache_item_vectors(LengthEncoder(), TEXTS, tmp_path, rows_per_shard=2)
     path = sorted(tmp_path.glob("items-*.safetensors"))[1]
     content = path.read_bytes()
@@ -179,13 +179,13 @@ class Wrong(LengthEncoder):
         ([[1.0], [np.nan]], "NaN or infinite values, first for the text 'Up'"),
     ],
 )
-def test_vectors_that_cannot_be_used_are_refused(tmp_path, vectors, words):
+def test_invalid_vectors_are_refused(tmp_path, vectors, words):
     with pytest.raises(InputError, match=words):
         cache_item_vectors(Wrong(vectors), ["Heat", "Up"], tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_one_fingerprint_for_two_encoders_is_seen(tmp_path):
+def test_one_fingerprint_for_two_encoders_is_detected(tmp_path):
     cache_item_vectors(LengthEncoder(), ["Heat"], tmp_path)
     with pytest.raises(InputError, match=r"several widths, \[3, 5\], under one fingerprint"):
         cache_item_vectors(Wrong(np.zeros((1, 5))), ["Up"], tmp_path)
@@ -206,7 +206,7 @@ def test_arguments_are_checked(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_is_written_where_nothing_is_new(tmp_path, monkeypatch):
+def test_nothing_is_written_without_new_texts(tmp_path, monkeypatch):
     cache_item_vectors(LengthEncoder(), TEXTS, tmp_path)
     monkeypatch.setattr(Shard, "write", None)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
@@ -214,21 +214,21 @@ def test_nothing_is_written_where_nothing_is_new(tmp_path, monkeypatch):
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
 
 
-def test_a_key_is_found_by_all_of_it():
+def test_a_key_is_found_by_all_of_its_bits():
     held = np.array([[7, 3], [1, 3], [5, 5]], np.uint64)
-    asked = np.array([[5, 5], [1, 2], [9, 9], [1, 3], [0, 3], [7, 3]], np.uint64)
-    assert item_vectors._rows_of(asked, held).tolist() == [2, -1, -1, 1, -1, 0]
-    assert item_vectors._rows_of(asked[:2], held[:0]).tolist() == [-1, -1]
+    requested = np.array([[5, 5], [1, 2], [9, 9], [1, 3], [0, 3], [7, 3]], np.uint64)
+    assert item_vectors._rows_of(requested, held).tolist() == [2, -1, -1, 1, -1, 0]
+    assert item_vectors._rows_of(requested[:2], held[:0]).tolist() == [-1, -1]
 
 
-def test_two_texts_whose_keys_begin_alike_never_share_a_vector(tmp_path, monkeypatch):
+def test_two_texts_with_equal_key_prefixes_never_share_a_vector(tmp_path, monkeypatch):
     keys = np.array([[1, 2], [1, 3]], np.uint64)
     monkeypatch.setattr(item_vectors, "keys_of", lambda texts: keys)
     with pytest.raises(InputError, match="does not have the vector of text 1: .*first 64 bits"):
         cache_item_vectors(LengthEncoder(), ["Heat", "Up"], tmp_path)
 
 
-def test_texts_of_a_shuffled_series_are_taken_by_position(tmp_path):
+def test_texts_of_a_shuffled_series_are_read_by_position(tmp_path):
     shuffled = pd.Series(TEXTS, index=np.arange(len(TEXTS))[::-1])
     found = cache_item_vectors(LengthEncoder(), shuffled, tmp_path, rows_per_shard=2)
     np.testing.assert_array_equal(np.asarray(found), expected(TEXTS))

@@ -1,4 +1,4 @@
-"""Jobs: each is done once, whoever else works on them."""
+"""Jobs: each is done once, also with several processes."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from tfrs_distill.knowledge.shard import Shard
 
 
 def names(jobs):
-    """The names of jobs, one after another as they are done."""
+    """The names of jobs, in the order in which they are done."""
     return (job.path.name for job in jobs)
 
 
@@ -33,7 +33,7 @@ def test_each_job_is_done_once_and_yielded_once(tmp_path):
     assert did == ["a", "c"]
 
 
-def test_what_another_works_on_comes_last(tmp_path):
+def test_jobs_of_another_process_come_last(tmp_path):
     done = set()
     jobs = names(run_jobs(jobs_of(tmp_path, "abc", done.__contains__, done.add)))
     other = locked(tmp_path / "a")
@@ -43,10 +43,10 @@ def test_what_another_works_on_comes_last(tmp_path):
     done.add("a by the other")
     other.__exit__(None, None, None)
     assert list(jobs) == ["a"]
-    assert "a" in done  # the other ended without it
+    assert "a" in done  # the other process ended without doing it
 
 
-def test_what_another_has_done_by_the_end_is_not_done_again(tmp_path):
+def test_jobs_finished_by_another_process_are_not_repeated(tmp_path):
     done, did = set(), []
     jobs = names(run_jobs(jobs_of(tmp_path, "ab", done.__contains__, did.append)))
     other = locked(tmp_path / "a")
@@ -58,7 +58,7 @@ def test_what_another_has_done_by_the_end_is_not_done_again(tmp_path):
     assert did == ["b"]
 
 
-def test_what_was_done_while_we_asked_for_the_lock_is_not_done_again(tmp_path):
+def test_jobs_finished_while_waiting_for_the_lock_are_not_repeated(tmp_path):
     answers = iter([False, True])  # before the lock, and under it
 
     def do(_):
@@ -80,7 +80,7 @@ def test_a_shard_is_written_once_and_a_damaged_one_is_named(tmp_path):
 
     for fingerprint in ("f", "f", "g", "g"):
         assert [each.size for each in run_jobs([job(fingerprint)])] == [3]
-    assert computed == ["f", "g"]  # one of another fingerprint is made again
+    assert computed == ["f", "g"]  # one with another fingerprint is computed again
     np.testing.assert_array_equal(Shard.open(path).arrays["values"], np.arange(3))
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(InputError, match="a.safetensors is .* bytes long"):

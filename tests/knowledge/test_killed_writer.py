@@ -1,4 +1,4 @@
-"""Writers killed at random points, and writers side by side: the cache is that of one in peace."""
+"""Writers killed at random points, and parallel writers: the cache equals that of one writer."""
 
 import json
 import os
@@ -38,8 +38,8 @@ def printed_by(process):
     ("kind", "kills"),
     [("items", 10), nightly("items", 20), nightly("knowledge", KNOWLEDGE_KILLS)],
 )
-def test_kills_cost_no_finished_shard_and_leave_the_same_bytes(tmp_path, kind, kills):
-    """`CRASH_TEST_KILLS=20` kills twenty writers of knowledge too."""
+def test_kills_lose_no_finished_shard_and_leave_the_same_bytes(tmp_path, kind, kills):
+    """`CRASH_TEST_KILLS=20` also kills twenty writers of knowledge."""
     found = printed_by(start(HERE / "killed_writer.py", kind, tmp_path, kills))
     assert found["kills"] == kills
     assert found["computed_twice"] == []
@@ -49,7 +49,7 @@ def test_kills_cost_no_finished_shard_and_leave_the_same_bytes(tmp_path, kind, k
 
 @pytest.mark.nightly
 def test_two_processes_share_one_cache(tmp_path):
-    """Both end with the same whole cache, and no shard was computed by both."""
+    """Both end with the same complete cache, and no shard is computed by both."""
     writers = [start(HERE / "side_by_side.py", tmp_path, name) for name in "ab"]
     found = [printed_by(writer) for writer in writers]
     for kind in ("items", "knowledge", "folds"):

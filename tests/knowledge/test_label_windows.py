@@ -1,4 +1,4 @@
-"""What a teacher is asked, and what is refused."""
+"""Labelling windows: the teacher's inputs, and errors."""
 
 import numpy as np
 import pytest
@@ -57,7 +57,7 @@ def test_every_position_of_every_window(windows, batch_size, monkeypatch):
 
 
 def poisoned(teacher, windows, *, row, position, value):
-    """The teacher's query for what the window holds at that place becomes `value`."""
+    """The teacher's query becomes `value` where the window has this item."""
     item = windows.history[row, position]
     queries = teacher.queries.numpy()
     queries[item] = value
@@ -71,8 +71,8 @@ def test_a_teacher_that_gives_nan_is_refused_and_the_user_named(windows, value):
     windows = windows.subset(windows.users >= 3)  # no user has the number of their row
     row, position = np.argwhere(windows.labels > 0)[5]
     item = poisoned(teacher, windows, row=row, position=position, value=value)
-    asked = (windows.history == item) & (windows.labels > 0)
-    first_row, first_position = np.argwhere(asked)[0]
+    affected = (windows.history == item) & (windows.labels > 0)
+    first_row, first_position = np.argwhere(affected)[0]
     user = windows.users[first_row]
     with pytest.raises(
         InputError,
@@ -81,7 +81,7 @@ def test_a_teacher_that_gives_nan_is_refused_and_the_user_named(windows, value):
         label_windows(teacher, windows, 3, (1.0,))
 
 
-def test_nan_at_padding_is_nobodys_business(windows):
+def test_nan_at_padding_is_ignored(windows):
     teacher = PlantedTeacher(NUM_ITEMS)
     queries = teacher.queries.numpy()
     queries[0] = np.nan
@@ -100,8 +100,8 @@ def test_a_teacher_whose_items_are_nan_is_refused(windows):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_one_value_among_the_rest_is_enough(windows, value):
-    """Of an item far from the best: it would be lost in the sum of the rest."""
+def test_one_value_that_is_not_finite_is_enough(windows, value):
+    """For an item far from the top: it would be lost in the sum of the rest."""
     row, position = np.argwhere(windows.labels > 0)[7]
 
     class Poisoned:
@@ -119,7 +119,7 @@ def test_one_value_among_the_rest_is_enough(windows, value):
         label_windows(Poisoned(), windows)
 
 
-def test_nothing_is_said_where_there_is_no_label(windows):
+def test_positions_without_a_label_have_no_output(windows):
     arrays = label_windows(PlantedTeacher(NUM_ITEMS), windows, dtype="int8")
     nowhere = windows.labels == 0
     assert nowhere.any()
@@ -130,19 +130,19 @@ def test_nothing_is_said_where_there_is_no_label(windows):
             assert array[~nowhere].any()
 
 
-def test_a_teacher_is_asked_by_the_examples_own_numbers(windows):
-    asked = []
+def test_a_teacher_gets_the_examples_own_numbers(windows):
+    example_ids = []
 
     class Listener:
         fingerprint = PlantedTeacher(NUM_ITEMS).fingerprint
 
         def logits(self, batch, candidate_ids):
-            asked.extend(batch[columns.EXAMPLE_ID].numpy().tolist())
+            example_ids.extend(batch[columns.EXAMPLE_ID].numpy().tolist())
             return PlantedTeacher(NUM_ITEMS).logits(batch, candidate_ids)
 
     ids = np.array([40, 3, 17])
     label_windows(Listener(), windows.subset(np.array([2, 0, 1])), ids=ids)
-    assert asked == [40, 3, 17]
+    assert example_ids == [40, 3, 17]
 
 
 def test_a_model_of_this_package_is_cached_at_its_own_temperature(windows):
@@ -175,7 +175,7 @@ def test_a_model_of_this_package_is_cached_at_its_own_temperature(windows):
         ("encode_queries", tf.zeros([2, 5]), r"\[batch_size, max_history.*returns \(2, 5\)"),
     ],
 )
-def test_answers_of_another_shape_are_refused(windows, method, gives, words):
+def test_outputs_of_another_shape_are_refused(windows, method, gives, words):
     class Wrong(PlantedTeacher):
         pass
 
@@ -186,7 +186,7 @@ def test_answers_of_another_shape_are_refused(windows, method, gives, words):
         label_windows(Wrong(NUM_ITEMS), windows)
 
 
-def test_something_that_cannot_be_asked_is_refused(windows):
+def test_a_teacher_without_logits_or_embeddings_is_refused(windows):
     class Mute:
         def fingerprint(self):
             return "mute"
@@ -204,7 +204,7 @@ def test_item_embeddings_that_are_not_finite_are_named(windows):
         label_windows(teacher, windows)
 
 
-def test_a_large_catalogue_is_asked_about_fewer_windows_at_a_time(windows, monkeypatch):
+def test_a_large_catalogue_is_labelled_with_fewer_windows_per_batch(windows, monkeypatch):
     monkeypatch.setattr(label, "LOGITS_AT_ONCE", 2 * NUM_ITEMS * windows.max_history + 1)
     monkeypatch.setattr(label, "ITEMS_AT_ONCE", 4)
     sizes, items = [], []
@@ -214,9 +214,9 @@ def test_a_large_catalogue_is_asked_about_fewer_windows_at_a_time(windows, monke
             tf.py_function(lambda h: sizes.append(len(h)), [batch[columns.HISTORY]], [])
             return super().encode_queries(batch)
 
-        def encode_candidates(self, asked):
-            items.append(asked.numpy().tolist())
-            return super().encode_candidates(asked)
+        def encode_candidates(self, candidate_ids):
+            items.append(candidate_ids.numpy().tolist())
+            return super().encode_candidates(candidate_ids)
 
     few = label_windows(Listener(NUM_ITEMS), windows)
     assert max(sizes) == 2 and sum(sizes) == len(windows)
@@ -227,7 +227,7 @@ def test_a_large_catalogue_is_asked_about_fewer_windows_at_a_time(windows, monke
 
 
 @pytest.mark.parametrize(("num_items", "expected"), [(9, 8), (51, 50), (200, 50)])
-def test_by_default_the_best_50_are_kept_or_all_but_one_of_fewer(num_items, expected):
+def test_by_default_the_top_50_are_kept_or_all_but_one_of_fewer(num_items, expected):
     assert LabelSettings().of_catalogue(num_items).top_k == expected
     with pytest.raises(InputError, match="`top_k` must be within 1 and 0"):
         LabelSettings().of_catalogue(1)

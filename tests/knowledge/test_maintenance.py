@@ -1,10 +1,10 @@
-"""Inspect, verify and prune: what is there, what is wrong, and what may go."""
+"""Inspect, verify and prune a cache."""
 
 import os
 
 import numpy as np
 import pytest
-from planted_teachers import LengthEncoder, PlantedTeacher, School
+from planted_teachers import LengthEncoder, PlantedTeacher, RecordingTrainer
 from tiny_data import random_windows
 
 from tfrs_distill.errors import InputError
@@ -37,7 +37,7 @@ def cache(tmp_path, windows):
 
 def make(directory, windows, fingerprint="recipe 1"):
     return cross_fit(
-        School(NUM_ITEMS),
+        RecordingTrainer(NUM_ITEMS),
         windows,
         directory,
         fingerprint=fingerprint,
@@ -58,7 +58,7 @@ def problems(directory):
 # Inspect.
 
 
-def test_inspect_says_what_each_manifest_says(cache, windows):
+def test_inspect_returns_the_content_of_each_manifest(cache, windows):
     facts = inspect(cache)
     knowledge, *items = facts["caches"]
     files = shards_of(cache, "fold-*")
@@ -79,7 +79,7 @@ def test_inspect_says_what_each_manifest_says(cache, windows):
 # Verify.
 
 
-def test_a_good_cache_has_no_problems_and_all_of_it_was_read(cache):
+def test_an_intact_cache_has_no_problems_and_is_read_completely(cache):
     found = verify(cache)
     files = shards_of(cache)
     assert found == {
@@ -119,7 +119,7 @@ def test_another_caches_file_under_a_shards_name_is_foreign(cache, windows, tmp_
     assert problems(cache) == {ours.name: "of another cache"}
 
 
-def test_every_bit_of_a_header_and_a_manifest_counts(cache):
+def test_every_bit_of_a_header_and_a_manifest_is_checked(cache):
     path = shards_of(cache, "fold-*-teacher-*")[0]
     content = path.read_bytes()
     for place in (0, 20, 90, 200):
@@ -130,13 +130,13 @@ def test_every_bit_of_a_header_and_a_manifest_counts(cache):
     text = manifest.read_text()
     for place in range(0, len(text), len(text) // 20):
         manifest.write_text(text[:place] + chr(ord(text[place]) ^ 1) + text[place + 1 :])
-        if manifest.read_text().split() != text.split():  # white space says nothing
+        if manifest.read_text().split() != text.split():  # white space has no meaning
             assert "cache.json" in problems(cache)
     manifest.write_text(text)
     assert problems(cache) == {}
 
 
-def test_an_unfinished_cache_says_so_and_its_shards_are_read_all_the_same(cache):
+def test_an_unfinished_cache_is_reported_and_its_shards_are_still_checked(cache):
     (cache / "cache.json").unlink()
     for path in cache.glob("items-*.json"):
         path.unlink()
@@ -146,7 +146,7 @@ def test_an_unfinished_cache_says_so_and_its_shards_are_read_all_the_same(cache)
     assert problems(cache)[path.name] == "changed: its sha256 differs (unfinished)"
 
 
-def test_files_of_others_are_nobodys_problem(cache):
+def test_unrelated_files_are_no_problem(cache):
     (cache / "done.json").write_text("{}")
     (cache / "model.safetensors").write_bytes(b"not ours")
     assert problems(cache) == {}
@@ -157,7 +157,7 @@ def test_files_of_others_are_nobodys_problem(cache):
 # Prune.
 
 
-def test_superseded_and_partial_files_go_and_nothing_else(cache, windows):
+def test_only_superseded_and_partial_files_are_removed(cache, windows):
     old = {path.name: path.stat().st_size for path in shards_of(cache, "fold-*")}
     make(cache, windows, "recipe 2")
     shard = shards_of(cache, "items-*")[0]
@@ -183,7 +183,7 @@ def test_superseded_and_partial_files_go_and_nothing_else(cache, windows):
     CachedTeacher.open(cache).join(windows)
 
 
-def test_what_a_live_writer_works_on_stays(cache, windows):
+def test_files_of_an_active_writer_are_kept(cache, windows):
     make(cache, windows, "recipe 2")
     path = cache / f"fold-00000-of-00001-shard-00000-of-00001-{'a' * 16}.safetensors"
     partial = cache / f".{path.name}.xy.partial"
@@ -196,7 +196,7 @@ def test_what_a_live_writer_works_on_stays(cache, windows):
     assert {each["file"] for each in prune(cache)} == {partial.name, path.name}
 
 
-def test_whole_shards_of_an_unfinished_cache_stay(cache):
+def test_complete_shards_of_an_unfinished_cache_are_kept(cache):
     (cache / "cache.json").unlink()
     for path in cache.glob("items-*.json"):
         path.unlink()
@@ -208,7 +208,7 @@ def test_whole_shards_of_an_unfinished_cache_stay(cache):
 
 
 def test_a_damaged_manifest_stops_pruning(cache):
-    """Else all that it names would look superseded."""
+    """Otherwise all files that it names would look superseded."""
     path = cache / "cache.json"
     path.write_text(path.read_text()[:-5])
     before = set(cache.iterdir())
@@ -219,7 +219,7 @@ def test_a_damaged_manifest_stops_pruning(cache):
 
 
 @pytest.mark.parametrize("look", [inspect, verify, prune])
-def test_a_directory_that_is_no_cache_is_refused(tmp_path, look):
+def test_a_directory_without_a_cache_is_refused(tmp_path, look):
     (tmp_path / "file.json").write_text("{}")
     for path in (tmp_path, tmp_path / "nowhere", tmp_path / "file.json"):
         with pytest.raises(InputError, match="is not a teacher cache: it has no cache.json"):
@@ -227,7 +227,7 @@ def test_a_directory_that_is_no_cache_is_refused(tmp_path, look):
     assert os.listdir(tmp_path) == ["file.json"]
 
 
-def test_a_teacher_that_gives_logits_alone_is_inspected_as_such(tmp_path, windows):
+def test_inspect_a_cache_of_a_teacher_with_logits_alone(tmp_path, windows):
     class Scores:
         def logits(self, batch, candidate_ids):
             return PlantedTeacher(NUM_ITEMS).logits(batch, candidate_ids)

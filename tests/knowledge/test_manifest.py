@@ -1,4 +1,4 @@
-"""The manifest: what it takes over from an earlier one, and what it reads again."""
+"""The manifest: which entries it reuses from an earlier one, and which shards it reads again."""
 
 import hashlib
 
@@ -13,7 +13,7 @@ from tfrs_distill.knowledge.shard import Shard
 
 @pytest.fixture
 def read(monkeypatch):
-    """Names of the shards that were read whole."""
+    """Names of the shards that were read completely."""
     read, check = [], manifests.checked_sha256
 
     def counted(path):
@@ -46,7 +46,7 @@ def test_it_names_every_shard_and_is_read_as_written(tmp_path):
     assert [written.shards[name]["fingerprint"] for name in "ab"] == ["one", "two"]
 
 
-def test_only_what_is_new_is_read_whole(tmp_path, read):
+def test_only_new_shards_are_read_completely(tmp_path, read):
     shards = [shard(tmp_path, "a")]
     write(tmp_path, shards)
     write(tmp_path, [*shards, shard(tmp_path, "b")])
@@ -54,7 +54,7 @@ def test_only_what_is_new_is_read_whole(tmp_path, read):
 
 
 @pytest.mark.parametrize("change", [{"value": 1}, {"fingerprint": "two"}], ids=str)
-def test_a_shard_that_was_written_anew_is_read_again(tmp_path, read, change):
+def test_a_rewritten_shard_is_read_again(tmp_path, read, change):
     write(tmp_path, [shard(tmp_path, "a")])
     again = write(tmp_path, [shard(tmp_path, "a", **change)])
     assert read == ["a", "a"]

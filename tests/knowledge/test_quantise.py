@@ -1,4 +1,4 @@
-"""Embeddings in fewer bytes: how far they may be from what they were."""
+"""Quantized embeddings: their error bounds."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ VALUES = np.random.default_rng(0).normal(size=(40, 3, 7)).astype(np.float32)
 VALUES *= 10.0 ** np.random.default_rng(1).integers(-6, 4, size=(40, 3, 1))  # rows of many sizes
 
 
-def test_float32_is_kept_as_it_is():
+def test_float32_is_unchanged():
     stored, scales = quantise(VALUES, "float32")
     assert scales is None and stored.dtype == np.float32
     np.testing.assert_array_equal(stored, VALUES)
@@ -26,7 +26,7 @@ def test_int8_is_within_half_a_scale_of_each_row():
     apart = np.abs(np.float64(dequantise(stored, scales)) - VALUES)
     # float32 products are off by 2**-24 of 127 scales beside the rounding itself
     assert (apart <= bound[..., None] * (0.5 + 127 * 2.0**-22)).all()
-    assert (apart.max(axis=-1) > 0.1 * bound).mean() > 0.9  # it is 8 bits, not more
+    assert (apart.max(axis=-1) > 0.1 * bound).mean() > 0.9  # 8 bits, not more
 
 
 def test_int8_uses_both_ends_and_is_symmetric():
@@ -55,7 +55,7 @@ def test_float16_is_within_half_a_unit_of_its_last_place():
 @pytest.mark.parametrize("value", [65520.0, -1e6])
 def test_a_value_beyond_half_precision_is_refused(value):
     with pytest.raises(
-        InputError, match="half precision ends at 65504. Cache with dtype='float32'"
+        InputError, match="half precision holds at most 65504. Cache with dtype='float32'"
     ):
         quantise(np.array([[1.0, value]]), "float16")
     quantise(np.array([[1.0, 65504.0]]), "float16")

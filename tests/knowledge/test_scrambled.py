@@ -1,4 +1,4 @@
-"""Scrambled soft targets: what they keep, what they lose, and that a student sees it."""
+"""Scrambled soft targets: what they keep and what they change, also in a student's batches."""
 
 from dataclasses import replace
 
@@ -42,7 +42,7 @@ def test_at_every_position_the_items_change_and_the_logits_stay(windows):
     assert changed[labelled].min() >= 1 and changed[labelled].max() <= NUM_ITEMS
 
 
-def test_popular_items_get_what_popular_ones_had(windows):
+def test_probabilities_are_permuted_among_items_of_similar_popularity(windows):
     counts = np.bincount(windows.labels.reshape(-1), minlength=NUM_ITEMS + 1)[1:]
     rank = np.empty(NUM_ITEMS + 1, int)
     rank[np.argsort(-counts, kind="stable") + 1] = np.arange(NUM_ITEMS)
@@ -53,7 +53,7 @@ def test_popular_items_get_what_popular_ones_had(windows):
     np.testing.assert_array_equal(rank[ids[labelled]] // 25, rank[changed[labelled]] // 25)
 
 
-def test_a_seed_fixes_it_and_any_rows_are_read_alike(windows):
+def test_the_seed_determines_it_and_any_subset_reads_the_same(windows):
     once, again, other = (
         scrambled(windows, seed=seed).knowledge[KNOWLEDGE[0]] for seed in (3, 3, 4)
     )
@@ -63,7 +63,7 @@ def test_a_seed_fixes_it_and_any_rows_are_read_alike(windows):
 
 
 @pytest.mark.parametrize("num_items", [3, 4, 19, 20, 21, 59])
-def test_a_turn_is_a_permutation_that_only_the_label_keeps(num_items):
+def test_it_is_a_permutation_that_keeps_only_the_label(num_items):
     rotations = BlockRotations(np.random.default_rng(0).integers(0, 5, num_items))
     ids = np.arange(1, num_items + 1)
     for label in (1, num_items):
@@ -79,7 +79,7 @@ def test_a_turn_is_a_permutation_that_only_the_label_keeps(num_items):
         assert stays.sum() == 40
 
 
-def test_rows_get_the_logits_of_others_with_their_label():
+def test_rows_get_the_logits_of_other_rows_with_the_same_label():
     labels = np.array([1, 0, 1, np.nan, 0, 1, np.nan, 0.5])
     logits = np.arange(8.0)[:, None]
     rows = RankingExamples(
@@ -102,7 +102,7 @@ def test_rows_with_unique_labels_get_the_logits_of_rows_with_similar_ones():
     np.testing.assert_array_equal(given // 25, numbers // 25)
 
 
-def test_logits_over_the_catalogue_keep_the_rows_items_place():
+def test_logits_over_the_catalogue_keep_the_entry_of_the_rows_item():
     random = np.random.default_rng(0)
     items, logits = random.integers(1, 41, 30), random.normal(size=(30, 40)).astype(np.float32)
     rows = RankingExamples(

@@ -1,4 +1,4 @@
-"""One shard on disk: whole or not at all, and every kind of damage is named."""
+"""One shard on disk: it is written atomically, and every kind of damage is named."""
 
 import contextlib
 import hashlib
@@ -29,7 +29,7 @@ FACTS = {"forms": ["top_k"], "temperatures": [1.0]}
 
 @contextlib.contextmanager
 def disk_full_after(num_bytes):
-    """No file may grow beyond `num_bytes`: writing more fails in the system call."""
+    """No file can grow beyond `num_bytes`: writing more fails in the system call."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
     try:
@@ -54,7 +54,7 @@ def assert_holds(shard, arrays=ARRAYS, fingerprint="abc"):
 
 
 def changed(path, place, by=1):
-    """One byte of the file is another; `place` counts from the end where it is below 0."""
+    """Change one byte of the file; a `place` below 0 counts from the end."""
     content = bytearray(path.read_bytes())
     content[place] ^= by
     path.write_bytes(content)
@@ -81,13 +81,13 @@ def test_the_same_arrays_give_the_same_bytes_in_any_order(path, tmp_path):
     assert (tmp_path / "b").read_bytes() == path.read_bytes()
 
 
-def test_arrays_that_are_not_contiguous_are_written_as_they_look(tmp_path):
+def test_non_contiguous_arrays_are_written_by_their_values(tmp_path):
     array = np.arange(12, dtype=np.float32).reshape(3, 4)
     for index, view in enumerate((array.T, array[:, ::2], np.asfortranarray(array))):
         assert_holds(Shard.write(tmp_path / str(index), "abc", {"view": view}), {"view": view})
 
 
-def test_a_shard_may_hold_facts_alone(tmp_path):
+def test_a_shard_can_hold_facts_alone(tmp_path):
     shard = Shard.write(tmp_path / "shard", "abc", {}, FACTS)
     assert (shard.arrays, shard.facts) == ({}, FACTS)
     assert checked_sha256(tmp_path / "shard") == file_sha256(tmp_path / "shard")
@@ -118,7 +118,7 @@ def test_writing_again_replaces_all_of_it(path):
     assert [found.name for found in path.parent.iterdir()] == [path.name]
 
 
-def test_a_checked_shard_gives_its_files_sha256(path):
+def test_a_checked_shard_returns_its_files_sha256(path):
     assert checked_sha256(path) == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -155,7 +155,7 @@ def test_a_flipped_bit_of_the_arrays_is_found(path, place):
 
 
 def test_a_flipped_bit_of_the_header_changes_the_files_sha256_or_is_found(path):
-    """What an array is called, its place, a fact: every byte counts."""
+    """Names and locations of arrays, and facts: every byte counts."""
     whole = checked_sha256(path)
     (length,) = struct.unpack("<Q", path.read_bytes()[:8])
     for place in range(0, 8 + length, 7):
@@ -177,20 +177,20 @@ def test_a_flipped_bit_of_the_header_changes_the_files_sha256_or_is_found(path):
         struct.pack("<Q", 37) + b'{"__metadata__": {"tfrs_distill": ""}}',
     ],
 )
-def test_a_file_that_is_no_shard_is_named(path, content):
+def test_a_file_that_is_not_a_shard_is_named(path, content):
     path.write_bytes(content)
     for read in (Shard.open, checked_sha256):
         with pytest.raises(InputError, match="is not a teacher cache shard, or is damaged"):
             read(path)
 
 
-def test_another_tools_file_is_no_shard(path):
+def test_a_file_of_another_tool_is_not_a_shard(path):
     safetensors.numpy.save_file({"rows": np.arange(3)}, path)
     with pytest.raises(InputError, match="is not a teacher cache shard"):
         Shard.open(path)
 
 
-def test_places_that_do_not_fit_the_shapes_are_refused(path):
+def test_locations_that_do_not_fit_the_shapes_are_refused(path):
     content = path.read_bytes()
     path.write_bytes(content.replace(b'"shape": [2, 3]', b'"shape": [2, 2]'))
     with pytest.raises(InputError, match=r"has changed: its sha256 differs \(header\)"):
@@ -211,7 +211,7 @@ def test_a_full_disk_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_leaves_the_shard_before_as_it_was(path):
+def test_a_full_disk_leaves_the_earlier_shard_unchanged(path):
     with disk_full_after(50_000), pytest.raises(OSError):
         Shard.write(path, "def", {"large": np.zeros(100_000, np.float32)})
     assert_holds(Shard.open(path))

@@ -1,4 +1,4 @@
-"""Top-K and the rest: a whole distribution, coarse-grained and exact."""
+"""Top-K and the sum of the rest: a complete distribution, coarse-grained and exact."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def aligned(teacher, student, k, temperature):
 
 
 @pytest.mark.parametrize("k", [1, 3, NUM_ITEMS - 1])
-def test_the_top_is_exact_and_the_tail_is_all_the_rest(k):
+def test_the_top_k_is_exact_and_the_tail_is_the_sum_of_the_rest(k):
     logits = logits_of(0)
     ids, values, tail = summarise_top_k(tf.constant(logits), k, (1.0, 2.5))
     assert (ids.shape, values.shape, tail.shape) == ((4, k), (4, k), (4, 2))
@@ -61,7 +61,7 @@ def test_by_hand():
 
 
 def test_a_tiny_tail_keeps_its_digits():
-    # log(sum of all - sum of top) would be log(0) in float32.
+    # In float32 log(sum of all - sum of top) would be log(0).
     logits = tf.constant([[60.0, 59.0, -40.0, -41.0]])
     _, _, tail = summarise_top_k(logits, 2, (1.0,))
     np.testing.assert_allclose(tail, [[-40 + np.log1p(np.exp(-1))]], rtol=1e-6)
@@ -110,9 +110,9 @@ def test_gradient_in_closed_form(temperature):
 
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 2.0])
-def test_a_student_that_is_the_teacher_has_nothing_to_learn(temperature):
+def test_a_student_equal_to_the_teacher_has_no_loss(temperature):
     teacher = logits_of(0)
-    student = tf.Variable(teacher + 3.0)  # a shift is no difference
+    student = tf.Variable(teacher + 3.0)  # a shift makes no difference
     with tf.GradientTape() as tape:
         loss = SoftTargetKLDivergence(temperature).call(*aligned(teacher, student, 3, temperature))
     np.testing.assert_allclose(loss, np.zeros(NUM_ROWS), atol=1e-6)
@@ -152,7 +152,7 @@ def test_a_rest_too_small_for_subtraction_is_still_exact(gap, temperature):
 
 @pytest.mark.parametrize("scale", [0.1, 1.0, 4.8, 6.8, 30.0])
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 10.0])
-def test_gradient_against_float64_however_little_is_left_to_the_rest(temperature, scale):
+def test_gradient_against_float64_for_any_size_of_the_rest(temperature, scale):
     """Kept item j: T (q_j - p_j). Another: its share of the rest, times T (q_rest - p_rest)."""
     num_items = 60
     random = np.random.default_rng(0)

@@ -41,7 +41,7 @@ def test_float64_reference(scale):
     np.testing.assert_allclose(loss, expected, atol=2e-6 * max(scale, 1.0))
 
 
-def test_one_value_a_row_and_float32_from_float16():
+def test_one_value_per_row_and_float32_from_float16():
     logits = tf.constant([[0.0, 0.0], [LN(3), 0.0], [0.0, 300.0]], tf.float16)
     loss = categorical_cross_entropy(tf.constant([0, 1, 0]), logits)
     assert loss.dtype == tf.float32
@@ -50,7 +50,7 @@ def test_one_value_a_row_and_float32_from_float16():
 
 
 @pytest.mark.parametrize("labels", [[1, 0], [[1], [0]], [[0.0, 1.0], [1.0, 0.0]]])
-def test_ids_columns_of_ids_and_one_hot_rows_mean_the_same(labels):
+def test_ids_columns_of_ids_and_one_hot_rows_are_equivalent(labels):
     logits = tf.constant([[LN(3), 0.0], [LN(3), 0.0]])
     loss = categorical_cross_entropy(tf.constant(labels), logits)
     np.testing.assert_allclose(loss, [LN(4), LN(4 / 3)], rtol=1e-6)
@@ -67,7 +67,7 @@ def test_labels_of_another_width_are_refused():
         categorical_cross_entropy(tf.zeros([4, 3]), tf.zeros([4, 2]))
 
 
-def test_a_class_masked_by_minus_infinity_is_none_where_its_soft_label_is_0():
+def test_a_class_masked_by_minus_infinity_is_ignored_if_its_soft_label_is_0():
     logits = tf.Variable([[-np.inf, 0.0, 0.0]])
     with tf.GradientTape() as tape:
         loss = categorical_cross_entropy(tf.constant([[0.0, 0.25, 0.75]]), logits)
@@ -97,7 +97,7 @@ def test_label_smoothing_is_that_of_keras_with_its_gradient(smoothing, one_hot):
 
 @pytest.mark.parametrize("labels", [[0], [[1.0, 0.0, 0.0]]])
 @pytest.mark.parametrize("masked", [MASKED, -math.inf])
-def test_label_smoothing_leaves_out_masked_candidates(masked, labels):
+def test_label_smoothing_excludes_masked_candidates(masked, labels):
     logits = tf.Variable([[LN(3), 0.0, masked]])
     with tf.GradientTape() as tape:
         loss = categorical_cross_entropy(tf.constant(labels), logits, label_smoothing=0.4)

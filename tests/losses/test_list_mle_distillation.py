@@ -22,7 +22,7 @@ def call(loss, teacher, student):
 
 
 def reference(teacher, student, top_k=None):
-    """One list, float64: value and gradient, place by place."""
+    """One list, float64: value and gradient, rank by rank."""
     order = [slot for slot in np.argsort(-teacher, kind="stable") if teacher[slot] > -1e29]
     value, gradient = 0.0, np.zeros(len(teacher))
     for place in range(len(order))[:top_k]:
@@ -61,7 +61,7 @@ def test_by_hand(teacher, student, top_k, expected):
     np.testing.assert_allclose(values, [expected], rtol=1e-6)
 
 
-def test_all_orders_together_are_certain():
+def test_probabilities_of_all_orders_sum_to_1():
     student = np.random.default_rng(0).normal(size=4)
     orders = np.array(list(itertools.permutations(range(4))), np.float32)
     values, _ = call(ListMLEDistillation(), orders, np.tile(student, (24, 1)))
@@ -133,7 +133,7 @@ def test_no_gradient_goes_to_the_teacher():
 
 
 @pytest.mark.parametrize("teacher", [[math.nan, 1.0, 2.0], [2.0, 1.0, math.nan], [math.nan] * 3])
-def test_a_teacher_that_is_nan_shows(teacher):
+def test_a_nan_teacher_gives_a_nan_loss(teacher):
     values, _ = call(ListMLEDistillation(1), [teacher, [1.0, 2.0, 3.0]], [[0.0] * 3] * 2)
     assert np.isnan(values).tolist() == [True, False]
 
@@ -147,7 +147,7 @@ def test_half_precision_logits_are_computed_in_float32():
 
 
 def test_a_list_of_one_slot_is_refused():
-    with pytest.raises(ValueError, match=r"ListMLEDistillation needs at least 2 logits a row"):
+    with pytest.raises(ValueError, match=r"ListMLEDistillation needs at least 2 logits per row"):
         ListMLEDistillation()(tf.zeros([3, 1]), tf.zeros([3, 1]))
 
 
@@ -157,7 +157,7 @@ def test_top_k_must_be_at_least_1(top_k):
         ListMLEDistillation(top_k)
 
 
-def test_it_is_of_lists_and_works_in_a_graph_on_a_whole_catalogue():
+def test_it_is_a_list_loss_and_works_in_a_graph_on_a_whole_catalogue():
     assert ListMLEDistillation.of_lists is True
     random = np.random.default_rng(0)
     teacher, student = random.normal(size=(2, 3, 1682)).astype(np.float32)
@@ -177,7 +177,7 @@ def test_round_trip_by_value_and_behaviour(lists):
 
 @pytest.mark.parametrize("top_k", [1, 2, None])
 @pytest.mark.parametrize("slot", [0, 3])
-def test_a_student_that_is_nan_shows_below_the_last_place_too(slot, top_k):
+def test_a_nan_student_below_the_last_position_gives_a_nan_loss(slot, top_k):
     student = np.zeros((2, 4))
     student[0, slot] = math.nan
     values, _ = call(ListMLEDistillation(top_k), [[4.0, 3.0, 2.0, 1.0]] * 2, student)

@@ -1,4 +1,4 @@
-"""Logits as a regression: by hand, against float64, its gradient, its errors."""
+"""Regression of logits: by hand, against float64, its gradient, its errors."""
 
 import math
 
@@ -24,7 +24,7 @@ def call(loss, teacher, student):
         ([4.0], [2.5], False, 2.25),
         ([4.0, 0.0], [2.0, 0.0], False, 2.0),
         ([4.0, 0.0], [2.0, 0.0], True, 1.0),  # [2, -2] against [1, -1]
-        ([1.0, 2.0, 3.0], [5.0, 6.0, 7.0], True, 0.0),  # a shift is free
+        ([1.0, 2.0, 3.0], [5.0, 6.0, 7.0], True, 0.0),  # a shift has no loss
         ([1.0, 2.0, 3.0], [5.0, 6.0, 7.0], False, 16.0),
     ],
 )
@@ -48,7 +48,7 @@ def test_float64_reference_and_its_gradient(scale, centred):
 
 
 @pytest.mark.parametrize(("centred", "expected"), [(False, 2.5), (True, 2.25)])
-def test_a_masked_slot_counts_for_nothing(centred, expected):
+def test_a_masked_slot_is_ignored(centred, expected):
     teacher = [[1.0, MASKED, 2.0], [MASKED, MASKED, MASKED]]
     # Differences of row 0: -1 and +2, whose mean is 1/2.
     values, gradient = call(
@@ -59,7 +59,7 @@ def test_a_masked_slot_counts_for_nothing(centred, expected):
     np.testing.assert_allclose(gradient, [slopes, [0, 0, 0]], atol=1e-6)
 
 
-def test_retrieval_logits_masked_on_both_sides_are_compared_where_they_are_not():
+def test_retrieval_logits_are_compared_where_both_sides_are_not_masked():
     values, gradient = call(
         LogitMeanSquaredError(centred=True), [[MASKED, 3.0, 1.0]], [[MASKED, 0.0, 0.0]]
     )

@@ -1,4 +1,4 @@
-"""Every loss of logits in one distiller, over a catalogue whose seen items are masked."""
+"""Every logit loss in one distiller, over a catalogue with masked seen items."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ LOSSES = (
 
 
 @pytest.mark.nightly
-def test_all_of_them_bring_the_student_nearer_to_the_teacher():
+def test_every_loss_reduces_the_distance_to_the_teacher():
     student = RetrievalStudent.from_history(
         num_items=9,
         max_history=4,
@@ -35,7 +35,7 @@ def test_all_of_them_bring_the_student_nearer_to_the_teacher():
     )
     teacher = BertTwoTower(np.eye(9), max_history=4, embedding_dim=8, seed=3)
     distiller = Distiller(student, teacher, LOSSES, student_loss_weight=0.0, agreement_k=3)
-    distiller.compile(tf.keras.optimizers.legacy.Adam(0.2), run_eagerly=True)  # no time on tracing
+    distiller.compile(tf.keras.optimizers.legacy.Adam(0.2), run_eagerly=True)  # avoids tracing
     batches = random_windows(num_users=16).batches(16)
     before = distiller.evaluate(batches, return_dict=True, verbose=0)
     distiller.fit(batches, epochs=8, verbose=0)

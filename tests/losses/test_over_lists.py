@@ -1,4 +1,4 @@
-"""A loss over lists: which slots count."""
+"""A loss over lists: which slots are included."""
 
 import math
 
@@ -12,7 +12,7 @@ from tfrs_distill.losses.candidate_lists import MASKED
 
 @pytest.mark.parametrize("mask", [MASKED, -np.inf, np.finfo(np.float32).min])
 @pytest.mark.parametrize("there", [2.0, -np.inf, math.nan])
-def test_a_masked_slot_counts_for_nothing_whatever_the_student_has_there(mask, there):
+def test_a_masked_slot_is_ignored_for_any_student_logit(mask, there):
     # Teacher [3/4, 1/4], student [1/2, 1/2].
     student = tf.Variable([[0.0, 0.0, there]])
     with tf.GradientTape() as tape:

@@ -64,7 +64,7 @@ def masked(teacher):
         ([2.0, 1.0], [LN(3), 0.0], LN(4 / 3)),
         ([1.0, 2.0], [LN(3), 0.0], LN(4)),
         ([9.0, 5.0, 1.0], [LN(2), 0.0, LN(4)], (LN(3 / 2) + LN(3) + LN(5)) / 3),
-        ([9.0, 9.0, 1.0], [LN(2), 0.0, LN(4)], (LN(3) + LN(5)) / 2),  # equal ones are no pair
+        ([9.0, 9.0, 1.0], [LN(2), 0.0, LN(4)], (LN(3) + LN(5)) / 2),  # ties are not a pair
     ],
 )
 def test_by_hand(teacher, student, expected):
@@ -139,7 +139,7 @@ def test_lists_without_a_pair_give_0():
     np.testing.assert_array_equal(gradient, np.zeros((3, 3)))
 
 
-def test_only_the_teachers_order_counts_without_weights(lists):
+def test_without_weights_only_the_teachers_order_matters(lists):
     teacher, student = lists
     ranks = np.argsort(np.argsort(teacher[:1])) * 100.0 - 7.0
     ranks[0, 4] = ranks[0, 1]
@@ -151,14 +151,14 @@ def test_only_the_teachers_order_counts_without_weights(lists):
     assert abs(backwards - call(PairwiseDistillation(), teacher[:1], student[:1])[0]) > 1e-2
 
 
-def test_a_student_that_knows_nothing_yet_learns_with_ndcg_weights_too():
-    # Its equal logits are ranked in the teacher's order, so that no pair weighs 0.
+def test_an_untrained_student_learns_with_ndcg_weights_too():
+    # Its equal logits are ranked in the teacher's order, so that no pair has weight 0.
     values, gradient = call(PairwiseDistillation(ndcg_weights=True), [[1.0, 3.0, 2.0]], [[0.0] * 3])
     np.testing.assert_allclose(values, [LN(2)], rtol=1e-6)
     assert gradient[0, 1] < -0.1 and gradient[0, 0] > 0.1
 
 
-def test_a_small_temperature_leaves_the_distance_of_pairs_in_wrong_order():
+def test_a_small_temperature_leaves_the_distance_of_wrongly_ordered_pairs():
     values, gradient = call(PairwiseDistillation(1e-3), [[2.0, 1.0]] * 2, [[0.0, 3.0], [3.0, 0.0]])
     np.testing.assert_allclose(values, [3.0, 0.0], atol=1e-6)
     np.testing.assert_allclose(gradient, [[-1.0, 1.0], [0.0, 0.0]], atol=1e-6)
@@ -179,7 +179,7 @@ def test_no_gradient_goes_to_the_teacher():
 
 @pytest.mark.parametrize("teacher", [[math.nan, 1.0, 2.0], [math.nan] * 3])
 @pytest.mark.parametrize("ndcg_weights", [False, True])
-def test_a_teacher_that_is_nan_shows(teacher, ndcg_weights):
+def test_a_nan_teacher_gives_a_nan_loss(teacher, ndcg_weights):
     values, _ = call(
         PairwiseDistillation(ndcg_weights=ndcg_weights), [teacher, [1.0, 2.0, 3.0]], [[0.0] * 3] * 2
     )
@@ -199,12 +199,12 @@ def test_half_precision_logits_are_computed_in_float32(ndcg_weights):
 @pytest.mark.parametrize(
     ("teacher", "student", "words"),
     [
-        ([3, 1], [3, 1], r"needs at least 2 logits a row. Received: teacher \(3, 1\)"),
+        ([3, 1], [3, 1], r"needs at least 2 logits per row. Received: teacher \(3, 1\)"),
         ([3], [3], r"needs logits \[num_rows, width\]"),
         ([3, 2], [3, 4], "same rows and candidates"),
     ],
 )
-def test_what_is_no_list_is_refused(teacher, student, words):
+def test_invalid_lists_are_refused(teacher, student, words):
     with pytest.raises(ValueError, match=words):
         PairwiseDistillation()(tf.zeros(teacher), tf.zeros(student))
 
@@ -214,7 +214,7 @@ def test_temperature_must_be_positive():
         PairwiseDistillation(temperature=0)
 
 
-def test_it_is_of_lists_and_works_in_a_graph_with_a_moved_temperature(lists):
+def test_it_is_a_list_loss_and_works_in_a_graph_with_a_changed_temperature(lists):
     assert PairwiseDistillation.of_lists is True
     loss = PairwiseDistillation()
     loss.temperature = tf.Variable(2.0)

@@ -21,7 +21,7 @@ def call(loss, teacher, student):
 
 
 def reference(teacher, student, k, position_decay, discrepancy):
-    """One list, float64: value and gradient, place by place."""
+    """One list, float64: value and gradient, rank by rank."""
     order = [slot for slot in np.argsort(-teacher, kind="stable") if teacher[slot] > -1e29]
     falling = [math.exp(-place / position_decay) for place in range(1, len(order) + 1)][:k]
     value, gradient = 0.0, np.zeros(len(teacher))
@@ -43,7 +43,7 @@ def lists():
 
 
 def test_by_hand():
-    # The teacher's best stands third, its second second, its third first.
+    # The teacher's best is third, its second second, its third first.
     loss = RankingDistillation(k=2, position_decay=1.0, discrepancy=0.5)
     values, gradient = call(loss, [[3.0, 2.0, 1.0]], [[0.0, LN(3), LN(4)]])
     weight = math.exp(-1) / (math.exp(-1) + math.exp(-2)) * math.tanh(1.0)
@@ -51,7 +51,7 @@ def test_by_hand():
     np.testing.assert_allclose(gradient, [[-weight / 2, 0.0, 0.0]], rtol=1e-6)
 
 
-def test_a_slow_decay_weighs_all_places_alike():
+def test_a_slow_decay_weights_all_ranks_equally():
     loss = RankingDistillation(k=2, position_decay=1e6, discrepancy=1e6)
     values, _ = call(loss, [[4.0, 3.0, 2.0, 1.0]], [[0.0, LN(3), 5.0, 6.0]])
     np.testing.assert_allclose(values, [(LN(2) + LN(4 / 3)) / 2], rtol=1e-5)
@@ -71,7 +71,7 @@ def test_float64_reference_and_its_gradient(lists, scale, k, position_decay):
     np.testing.assert_allclose(gradient, [slopes for _, slopes in expected], rtol=1e-5, atol=1e-7)
 
 
-def test_who_ranks_as_the_teacher_does_is_left_in_peace(lists):
+def test_a_student_with_the_teachers_ranking_has_no_gradient(lists):
     teacher, _ = lists
     values, gradient = call(RankingDistillation(6, 1.0, 0.1), teacher, 0.1 * teacher)
     np.testing.assert_array_equal(values, np.zeros(3))
@@ -82,7 +82,7 @@ def test_who_ranks_as_the_teacher_does_is_left_in_peace(lists):
     )
 
 
-def test_candidates_that_the_student_holds_equal_are_not_above_each_other():
+def test_candidates_with_equal_student_logits_share_a_rank():
     loss = RankingDistillation(1, 1.0, 0.5)
     # The teacher's best shares the first place, then the second.
     values, _ = call(loss, [[3.0, 2.0, 1.0]] * 2, [[0.0, 0.0, -1.0], [0.0, 0.0, 1.0]])
@@ -120,7 +120,7 @@ def test_no_gradient_goes_to_the_teacher():
 
 
 @pytest.mark.parametrize("teacher", [[math.nan, 1.0, 2.0], [2.0, 1.0, math.nan], [math.nan] * 3])
-def test_a_teacher_that_is_nan_shows(teacher):
+def test_a_nan_teacher_gives_a_nan_loss(teacher):
     values, _ = call(
         RankingDistillation(1, 1.0, 0.1), [teacher, [1.0, 2.0, 3.0]], [[0.0, 1.0, 2.0]] * 2
     )
@@ -152,11 +152,11 @@ def test_arguments_out_of_range_are_refused(arguments, words):
 
 
 def test_a_list_of_one_slot_is_refused():
-    with pytest.raises(ValueError, match=r"RankingDistillation needs at least 2 logits a row"):
+    with pytest.raises(ValueError, match=r"RankingDistillation needs at least 2 logits per row"):
         RankingDistillation(1, 1.0, 0.1)(tf.zeros([3, 1]), tf.zeros([3, 1]))
 
 
-def test_it_is_of_lists_and_works_in_a_graph_on_a_whole_catalogue():
+def test_it_is_a_list_loss_and_works_in_a_graph_on_a_whole_catalogue():
     assert RankingDistillation.of_lists is True
     random = np.random.default_rng(0)
     teacher, student = random.normal(size=(2, 3, 1682)).astype(np.float32)
@@ -177,7 +177,7 @@ def test_round_trip_by_value_and_behaviour(lists):
 
 
 @pytest.mark.parametrize("slot", [0, 3])
-def test_a_student_that_is_nan_shows_below_the_last_place_too(slot):
+def test_a_nan_student_below_the_last_position_gives_a_nan_loss(slot):
     student = np.zeros((2, 4), np.float32)
     student[0, slot] = math.nan
     teacher = tf.constant([[4.0, 3.0, 2.0, 1.0]] * 2)

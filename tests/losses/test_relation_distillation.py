@@ -1,4 +1,4 @@
-"""What is like what, for student and teacher, against float64 NumPy."""
+"""Similarities between rows, for student and teacher, against float64 NumPy."""
 
 import numpy as np
 import tensorflow as tf
@@ -27,14 +27,14 @@ def test_it_is_the_mean_squared_difference_of_cosines():
     assert layer.weights == []
 
 
-def test_turned_and_scaled_representations_are_the_same():
+def test_rotated_and_scaled_representations_are_equal():
     turn, _ = np.linalg.qr(np.random.default_rng(2).normal(size=(4, 4)))
     turned = tf.constant(3.0 * STUDENT @ turn.astype(np.float32))
     values = RelationDistillation("a", "b")((turned, tf.constant(STUDENT)))
     np.testing.assert_allclose(values, 0.0, atol=1e-10)
 
 
-def test_a_row_of_zeros_is_like_nothing_and_has_a_finite_gradient():
+def test_a_row_of_zeros_has_similarity_0_and_a_finite_gradient():
     student = tf.Variable(np.where(np.arange(6)[:, None] == 2, 0.0, STUDENT))
     with tf.GradientTape() as tape:
         values = RelationDistillation("a", "b")((student, tf.constant(TEACHER)))
@@ -43,7 +43,7 @@ def test_a_row_of_zeros_is_like_nothing_and_has_a_finite_gradient():
     assert np.isfinite(tape.gradient(values, student).numpy()).all()
 
 
-def test_a_distiller_takes_it_between_widths():
+def test_a_distiller_compares_different_widths():
     windows = random_windows(num_items=9, max_history=4)
     student = RetrievalStudent.from_history(num_items=9, max_history=4, embedding_dim=4, seed=0)
     teacher = BertTwoTower(np.eye(9), max_history=4, embedding_dim=8, seed=0)

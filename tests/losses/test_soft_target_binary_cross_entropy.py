@@ -15,7 +15,7 @@ SCALES = (1e-3, 1.0, 60.0)
 
 
 def reference(teacher, student, temperature):
-    """float64, one value a row; log sigmoid without overflow."""
+    """float64, one value per row; log sigmoid without overflow."""
     teacher, student = np.float64(teacher) / temperature, np.float64(student) / temperature
     yes, no = np.exp(-np.logaddexp(0, -teacher)), np.exp(-np.logaddexp(0, teacher))
     values = yes * np.logaddexp(0, -student) + no * np.logaddexp(0, student)
@@ -23,7 +23,7 @@ def reference(teacher, student, temperature):
 
 
 def rows(loss, teacher, student):
-    """One value an example."""
+    """One value per example."""
     return loss.call(tf.constant(teacher, tf.float32), tf.constant(student, tf.float32)).numpy()
 
 
@@ -105,7 +105,7 @@ def test_no_gradient_goes_to_the_teacher():
     assert tape.gradient(value, teacher) is None
 
 
-def test_a_masked_slot_counts_for_nothing():
+def test_a_masked_slot_is_ignored():
     teacher = tf.constant([[LN(3), MASKED], [MASKED, MASKED]])
     student = tf.Variable([[0.0, math.nan], [5.0, -5.0]])
     with tf.GradientTape() as tape:
@@ -114,7 +114,7 @@ def test_a_masked_slot_counts_for_nothing():
     np.testing.assert_allclose(tape.gradient(value, student), [[-1 / 4, 0], [0, 0]], atol=1e-7)
 
 
-def test_a_teacher_that_is_nan_shows():
+def test_a_nan_teacher_gives_a_nan_loss():
     assert np.isnan(rows(SoftTargetBinaryCrossEntropy(), [[math.nan, 0.0]], [[0.0, 0.0]])).all()
 
 
@@ -130,7 +130,7 @@ def test_half_precision_logits_are_computed_in_float32():
     ("teacher", "student", "words"),
     [
         ([3], [3], r"needs logits \[num_rows, width\].*Received: teacher \(3,\)"),
-        ([3], [3, 1], r"one logit a row is \[num_rows, 1\].*student \(3, 1\)"),
+        ([3], [3, 1], r"one logit per row is \[num_rows, 1\].*student \(3, 1\)"),
         ([3, 2], [3, 1], r"same rows and candidates. Received: teacher \(3, 2\), student \(3, 1\)"),
         ([2, 1], [3, 1], "same rows and candidates"),
     ],
@@ -148,7 +148,7 @@ def test_temperature_must_be_positive(temperature):
         SoftTargetBinaryCrossEntropy(temperature=temperature)
 
 
-def test_a_variable_may_take_the_temperatures_place(logits):
+def test_the_temperature_can_be_a_variable(logits):
     loss = SoftTargetBinaryCrossEntropy()
     loss.temperature = tf.Variable(3.0)
     teacher, student = logits

@@ -12,7 +12,7 @@ LN = math.log
 
 
 def reference(teacher, student, temperature):
-    """Five lines of float64, one value a row."""
+    """Five lines of float64, one value per row."""
 
     def log_softmax(logits):
         shifted = np.float64(logits) / temperature
@@ -24,7 +24,7 @@ def reference(teacher, student, temperature):
 
 
 def rows(loss, teacher, student):
-    """One value an example."""
+    """One value per example."""
     return loss.call(tf.constant(teacher, tf.float32), tf.constant(student, tf.float32)).numpy()
 
 
@@ -78,7 +78,7 @@ def test_batch_is_the_mean_of_its_rows(logits):
     np.testing.assert_allclose(np.mean(halves), expected, atol=4e-6)
 
 
-def test_sample_weight_and_reduction_are_keras_own(logits):
+def test_sample_weight_and_reduction_equal_those_of_keras(logits):
     teacher, student = (np.float32(part) for part in logits)
     expected = reference(teacher, student, 1.0)
     loss = SoftTargetKLDivergence(reduction="none")
@@ -222,7 +222,7 @@ MASKS = pytest.mark.parametrize("mask", [-np.inf, np.finfo(np.float32).min])
 
 @MASKS
 @pytest.mark.parametrize("near", [False, True])
-def test_a_masked_candidate_is_none(logits, mask, near):
+def test_a_masked_candidate_is_ignored(logits, mask, near):
     teacher, student = (np.float32(part) for part in logits)
     if near:
         student = teacher + np.float32(0.01) * student
@@ -238,13 +238,13 @@ def test_a_masked_candidate_is_none(logits, mask, near):
 
 
 @MASKS
-def test_what_the_teacher_alone_masks_has_a_soft_target_of_0(mask):
+def test_candidates_masked_by_the_teacher_alone_have_a_soft_target_of_0(mask):
     # p = [0, 1], q = [3/4, 1/4].
     value = SoftTargetKLDivergence(0.5)([[mask, 0.0]], [[LN(3) / 2, 0.0]])
     np.testing.assert_allclose(value, 0.25 * LN(4), rtol=1e-6)
 
 
-def test_what_has_no_divergence_shows():
+def test_an_undefined_divergence_is_infinite_or_nan():
     loss = SoftTargetKLDivergence()
     impossible = rows(loss, [[0.0, 0.0]], [[-np.inf, 0.0]])
     np.testing.assert_array_equal(impossible, [np.inf])

@@ -1,4 +1,4 @@
-"""Labels that are to become less likely: by hand and against a float64 reference."""
+"""Labels to be made less likely: by hand and against a float64 reference."""
 
 import math
 
@@ -61,7 +61,7 @@ def test_a_likelihood_near_0_keeps_its_digits():
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_the_sign_of_a_weight_says_which_loss_a_label_has(jit_compile):
+def test_the_sign_of_a_weight_selects_the_loss(jit_compile):
     random = np.random.default_rng(1)
     logits = tf.constant(random.normal(size=(5, 4)), tf.float32)
     labels = tf.constant([0, 1, 2, 3, 0])
@@ -79,7 +79,7 @@ def test_the_sign_of_a_weight_says_which_loss_a_label_has(jit_compile):
     signs = np.array([False, True, False, True, False])
     np.testing.assert_allclose(losses, np.where(signs, dislikes, likes), rtol=1e-6)
     at_labels = np.take_along_axis(slopes.numpy(), labels.numpy()[:, None], axis=1)[:, 0]
-    assert ((at_labels > 0) == signs).all()  # a step down the slope makes a dislike less likely
+    assert ((at_labels > 0) == signs).all()  # a gradient step makes a dislike less likely
     losses, _ = of(tf.constant([2.0, 2.0, 0.0, 0.1, 0.5]))
     np.testing.assert_allclose(losses, likes, rtol=1e-6)
 

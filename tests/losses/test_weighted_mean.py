@@ -1,4 +1,4 @@
-"""The mean over rows: by hand, and what a row of weight 0 may not do."""
+"""The mean over rows: by hand, and rows of weight 0."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What attributes say of queries, against ridge regressions that leave each user out in turn."""
+"""Effects of attributes on queries, against ridge regressions that hold out each user in turn."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from tfrs_distill.models.attribute_effects import (
 
 
 def planted(noise, seed=0):
-    """Users of two attributes, of 2 and 3 values, some not known, and their mean queries."""
+    """Users with two attributes, of 2 and 3 values, some missing, and their mean queries."""
     random = np.random.default_rng(seed)
     of_each = [random.integers(0, size + 1, 40) for size in (2, 3)]
     has = np.concatenate([np.eye(size + 1)[of][:, 1:] for size, of in zip((2, 3), of_each)], 1)
@@ -25,7 +25,7 @@ def ridge(has, deviations, penalty):
 
 
 @pytest.mark.parametrize("noise", [0.01, 1.0, 30.0])
-def test_it_is_the_ridge_regression_that_predicts_left_out_users_best(noise):
+def test_it_is_the_ridge_regression_with_the_lowest_held_out_error(noise):
     values, has, queries = planted(noise)
     deviations = queries - queries.mean(axis=0)
     errors = []
@@ -42,7 +42,7 @@ def test_it_is_the_ridge_regression_that_predicts_left_out_users_best(noise):
     np.testing.assert_array_equal(found[0], np.zeros(4))
 
 
-def test_attributes_that_say_nothing_have_next_to_no_influence():
+def test_uninformative_attributes_have_almost_no_influence():
     random = np.random.default_rng(1)
     groups = random.integers(1, 3, [200, 1])
     queries = random.normal(size=[200, 8])

@@ -1,4 +1,4 @@
-"""Candidates by hand: which columns count for which row, and what is done to their logits."""
+"""Candidates by hand: each row's candidate columns, and the changes of their logits."""
 
 import math
 
@@ -14,7 +14,7 @@ LN = math.log
 
 
 def in_batch(positives, batch=None, probability=None, seen=None, score_mask=None, **settings):
-    """Candidates of rows with these labels; sampled where the batch has negatives."""
+    """Candidates of rows with these labels; sampled if the batch has negatives."""
     batch = batch or {}
     source = "sampled" if columns.NEGATIVES in batch else "batch"
     return in_batch_candidates(
@@ -40,7 +40,7 @@ def test_an_unknown_source_is_refused(source):
 
 
 @pytest.mark.parametrize("number", [0, -1, float("nan")])
-def test_no_hard_negative_is_refused(number):
+def test_0_hard_negatives_are_refused(number):
     with pytest.raises(ValueError, match="None or at least 1. Received: num_hard_negatives="):
         Candidates("batch", num_hard_negatives=number)
 
@@ -63,16 +63,16 @@ def test_adjust_subtracts_the_log_probability_of_each_column_in_every_row():
     chosen = CandidateSet(tf.range(3), sampling_probability=tf.constant([0.5, 0.25, 1.0]))
     logits = tf.constant([[0.0, 0.0, 0.0], [1.0, 2.0, 3.0]])
     expected = [[LN(2), LN(4), 0.0], [1 + LN(2), 2 + LN(4), 3.0]]
-    np.testing.assert_allclose(chosen.adjust(logits), expected, rtol=1e-6)  # float32's own
+    np.testing.assert_allclose(chosen.adjust(logits), expected, rtol=1e-6)  # float32's rounding
 
 
-def test_adjust_takes_probabilities_within_a_millionth_and_1_as_tfrs_does():
+def test_adjust_limits_probabilities_to_a_millionth_and_1_as_in_tfrs():
     chosen = CandidateSet(tf.range(3), sampling_probability=tf.constant([0.0, 1e-9, 7.0]))
     expected = [[LN(1e6), LN(1e6), 0.0]]
     np.testing.assert_allclose(chosen.adjust(tf.zeros([1, 3])), expected, rtol=1e-6)
 
 
-def test_adjust_masks_with_a_finite_number_that_gets_no_probability():
+def test_adjust_masks_with_a_finite_number_of_probability_0():
     keep = tf.constant([[True, False, True]])
     adjusted = CandidateSet(tf.range(3), keep=keep).adjust(tf.constant([[1.0, 1e30, 1.0]]))
     assert np.isfinite(adjusted).all()
@@ -94,12 +94,12 @@ def test_hard_negatives_are_the_students_largest_with_the_label_first():
     np.testing.assert_array_equal(hard.adjust(logits), [[4.0, 5.0, 2.0], [-9.0, 2.0, 1.0]])
     np.testing.assert_array_equal(hard.label_columns, [0, 0])
     np.testing.assert_array_equal(chosen.label_columns, [2, 1])
-    # Another's logits are taken at the student's choice, not at their own largest.
+    # Other logits are selected by the student's choice, not by their largest values.
     others = tf.constant([[1.0, 90.0, 3.0, 4.0], [50.0, 6.0, 7.0, 8.0]])
     np.testing.assert_array_equal(hard.adjust(others), [[3.0, 1.0, 4.0], [6.0, 8.0, 7.0]])
 
 
-def test_hard_negatives_are_chosen_after_correction_and_mask():
+def test_hard_negatives_are_chosen_after_correction_and_masking():
     logits = tf.constant([[0.0, 3.0, 2.0, 1.0]])
     chosen = CandidateSet(tf.range(4), labels=tf.constant([0]))
     rare = chosen._replace(sampling_probability=tf.constant([1.0, 1.0, 1.0, 0.01]))
@@ -119,7 +119,7 @@ def test_more_hard_negatives_than_candidates_change_no_softmax():
 
 
 @pytest.mark.parametrize("num_columns", [2, 3, 6])
-def test_hard_negatives_are_the_same_where_the_number_of_candidates_is_not_known(num_columns):
+def test_hard_negatives_are_the_same_for_a_dynamic_number_of_candidates(num_columns):
     logits = tf.constant(np.random.default_rng(0).normal(size=[2, num_columns]), tf.float32)
 
     def choose(logits):
@@ -135,7 +135,7 @@ def test_hard_negatives_are_the_same_where_the_number_of_candidates_is_not_known
     ("labels", "words"),
     [(None, "Received: no labels"), (tf.ones([1, 3]) / 3, "Received: soft or one-hot labels")],
 )
-def test_hard_negatives_need_one_label_a_row(labels, words):
+def test_hard_negatives_need_one_label_per_row(labels, words):
     with pytest.raises(ValueError, match="`num_hard_negatives` needs one label per row. " + words):
         CandidateSet(tf.range(3), labels=labels).with_hard_negatives(tf.zeros([1, 3]), 1)
 
@@ -161,14 +161,14 @@ MASK = [[True, False, True, True]]  # all but item 2
         (None, None, MASK, [[1, 0, 1, 1]]),
         (None, SEEN, MASK, [[0, 0, 0, 1]]),
         ([4], SEEN, MASK, [[0, 0, 0, 1]]),
-        # What the label says counts, seen or not.
+        # Items of the label are candidates, seen or not.
         ([1], SEEN, MASK, [[1, 0, 0, 1]]),
         ([2], SEEN, MASK, [[0, 1, 0, 1]]),
         ([[0.0, 0.1, 0.9, 0.0]], SEEN, MASK, [[0, 1, 1, 1]]),
         ([[1.0, 0.0, 0.0, 0.0]], SEEN, None, [[1, 1, 0, 1]]),
     ],
 )
-def test_seen_items_and_masked_ones_leave_the_catalogue_but_never_the_label(
+def test_seen_and_masked_items_are_excluded_from_the_catalogue_but_not_the_label(
     labels, seen, mask, expected
 ):
     labels, seen, mask = (None if x is None else tf.constant(x) for x in (labels, seen, mask))
@@ -204,16 +204,16 @@ def test_copies_of_a_rows_label_are_removed_among_labels_and_negatives():
     )
 
 
-def test_text_labels_have_copies_too():
+def test_copies_of_text_labels_are_removed_too():
     np.testing.assert_array_equal(
         in_batch(["Heat", "Alien", "Heat"]).keep,
         np.array([[1, 1, 0], [1, 1, 1], [0, 1, 1]], bool),
     )
 
 
-def test_seen_items_and_masked_ones_leave_the_batch_but_never_the_rows_own_label():
+def test_seen_and_masked_items_are_excluded_from_the_batch_but_not_the_rows_label():
     seen = np.zeros([3, 10], bool)
-    seen[0, [0, 5]] = seen[1, [0, 5]] = True  # the second row's own label is one it has met
+    seen[0, [0, 5]] = seen[1, [0, 5]] = True  # the second row's label is in its history
     chosen = in_batch([7, 5, 9], seen=seen)
     np.testing.assert_array_equal(chosen.keep, np.array([[1, 0, 1], [1, 1, 1], [1, 1, 1]], bool))
     mask = [[False, True, True], [True, True, False], [True, True, True]]

@@ -8,7 +8,7 @@ from tfrs_distill.models import DecayedAverage
 
 
 def average_in_numpy(weights, embeddings, mask):
-    """`sum_{j <= i} w_{i-j} x_j / sum_{j <= i} w_{i-j}` over what is not padding, loop by loop."""
+    """`sum_{j <= i} w_{i-j} x_j / sum_{j <= i} w_{i-j}` over all except padding, by loops."""
     averages = np.zeros(embeddings.shape)
     for row in range(embeddings.shape[0]):
         for i in range(embeddings.shape[1]):

@@ -1,4 +1,4 @@
-"""The candidate tower of ids and texts: the sum, ids that are hidden, texts alone, saving."""
+"""The candidate tower of ids and texts: the sum, hidden ids, texts alone, saving."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def planted(**kwargs):
     return tower
 
 
-def test_an_item_is_its_id_and_its_text():
+def test_an_item_is_the_sum_of_id_and_text():
     tower = planted()
     texts = tower.text_tower(tf.constant(PIECES.encode(TEXTS))).numpy()
     ids = np.concatenate([tower.id_embeddings, tower.biases[:, None]], axis=1)[1:]
@@ -42,7 +42,7 @@ def test_a_text_alone_is_embedded_without_any_id():
     np.testing.assert_allclose(tower.embed_texts(pieces), tower.text_tower(pieces), atol=0)
 
 
-def test_ids_are_hidden_while_training_all_of_an_item_at_once():
+def test_ids_are_hidden_in_training_for_all_uses_of_an_item():
     tower = planted(id_dropout=0.5, seed=3)
     texts = tower.text_tower(tf.constant(PIECES.encode(TEXTS))).numpy()
     whole = tower(tf.range(1, 5)).numpy()
@@ -55,7 +55,7 @@ def test_ids_are_hidden_while_training_all_of_an_item_at_once():
     assert 25 <= hidden <= 55  # of 80
 
 
-def test_one_draw_a_call_hides_an_item_wherever_it_stands():
+def test_one_draw_per_call_hides_an_item_everywhere():
     tower = planted(id_dropout=0.5, seed=3)
     for _ in range(10):
         rows = tower.embed(tf.fill([6], 2), training=True).numpy()
@@ -73,11 +73,11 @@ def test_a_share_outside_0_and_1_is_refused(id_dropout):
 
 
 def test_another_number_of_texts_is_refused():
-    with pytest.raises(ValueError, match=r"one entry an item, 4\. Received: 3"):
+    with pytest.raises(ValueError, match=r"one entry per item, 4\. Received: 3"):
         planted().set_texts(TEXTS[:3])
 
 
-def test_a_student_of_texts_is_saved_whole(tmp_path):
+def test_a_student_with_texts_is_saved_completely(tmp_path):
     student = RetrievalStudent.from_history(
         num_items=4, max_history=3, embedding_dim=2, texts=TEXTS, word_pieces=PIECES,
         cold_items=[2, 4], seed=0,

@@ -9,7 +9,7 @@ from tfrs_distill.models.encoders.feed_forward import FeedForward
 
 
 def feed_forward_in_numpy(layer, inputs):
-    """`x + W2 gelu(W1 norm(x))`, every step written out."""
+    """`x + W2 gelu(W1 norm(x))`, step by step."""
     norm, hidden, out = (
         [np.float64(weight) for weight in part.get_weights()]
         for part in (layer.norm, layer.hidden, layer.out)

@@ -1,4 +1,4 @@
-"""Gates: how an item's modalities are weighed, and what happens where one is missing."""
+"""Gates: the weights of an item's modalities, also if one is missing."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ TEXT = RANDOM.normal(size=(NUM_ITEMS, 5))
 IMAGE = RANDOM.normal(size=(NUM_ITEMS, 2))
 GRAPH = RANDOM.normal(size=(NUM_ITEMS, 4))
 IMAGE[1] = 0.0  # item 2 has no image
-IMAGE[3] = GRAPH[3] = TEXT[3] = 0.0  # item 4 is known by its id alone
+IMAGE[3] = GRAPH[3] = TEXT[3] = 0.0  # item 4 has its id alone
 VECTORS = {"text": TEXT, "image": IMAGE, "graph": GRAPH}
 
 
@@ -36,21 +36,21 @@ def by_the_equation(tower, vectors):
     gate_kernel, gate_bias = (w.astype(np.float64) for w in tower.gate.get_weights())
     embeddings, all_gates = [], []
     for item in range(NUM_ITEMS):
-        said, present = [], []
+        output, present = [], []
         for layer, array in zip(tower.modalities, vectors.values()):
             kernel, bias = layer.projection.get_weights()
             there = bool(np.any(array[item] != 0))
-            said.append((array[item] @ kernel + bias) if there else np.zeros(DIM))
+            output.append((array[item] @ kernel + bias) if there else np.zeros(DIM))
             present.append(there)
-        logits = np.concatenate([ids[item], *said]) @ gate_kernel + gate_bias
+        logits = np.concatenate([ids[item], *output]) @ gate_kernel + gate_bias
         weights = np.exp(logits) * present
         gates = sum(present) * weights / weights.sum() if any(present) else weights
-        embeddings.append(ids[item] + sum(g * h for g, h in zip(gates, said)))
+        embeddings.append(ids[item] + sum(g * h for g, h in zip(gates, output)))
         all_gates.append(gates)
     return np.array(embeddings), np.array(all_gates)
 
 
-def test_an_item_is_its_id_and_its_gated_modalities():
+def test_an_item_is_the_sum_of_id_and_gated_modalities():
     tower = planted()
     embeddings, gates = by_the_equation(tower, VECTORS)
     items = tf.range(1, NUM_ITEMS + 1)
@@ -62,11 +62,11 @@ def test_an_item_is_its_id_and_its_gated_modalities():
     assert tower.modality_names == ("text", "image", "graph")
 
 
-def test_gates_are_1_on_average_over_what_an_item_has_and_0_for_what_it_lacks():
+def test_gates_have_mean_1_over_an_items_modalities_and_0_for_missing_ones():
     gates = planted().gates(tf.range(NUM_ITEMS + 1)).numpy()
     np.testing.assert_allclose(gates.sum(axis=1), [0, 3, 2, 3, 0], atol=1e-6)
     assert gates[2, 1] == 0 and (gates[2, [0, 2]] > 0).all()
-    assert len(np.unique(gates[1:4, 0])) == 3  # an item's own, not one for all
+    assert len(np.unique(gates[1:4, 0])) == 3  # per item, not one for all
 
 
 def test_untrained_it_is_the_plain_sum():
@@ -83,7 +83,7 @@ def test_untrained_it_is_the_plain_sum():
     assert not tower.gate.kernel.numpy().any() and not tower.gate.bias.numpy().any()
 
 
-def test_what_is_known_by_id_alone_is_its_id_embedding():
+def test_an_item_without_modalities_is_its_id_embedding():
     tower = planted()
     np.testing.assert_array_equal(
         tower.embed(tf.constant([4, 0])), tower.id_embeddings.numpy()[[4, 0]]
@@ -110,7 +110,7 @@ def test_one_modality_alone_is_an_item_tower_with_text():
     np.testing.assert_allclose(gated.embed(items), plain.embed(items), atol=1e-6)
 
 
-def test_everything_but_the_vectors_learns():
+def test_everything_but_the_vectors_is_trained():
     tower = planted()
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(tower(tf.range(1, NUM_ITEMS + 1)) ** 2)

@@ -1,4 +1,4 @@
-"""What layers put out, wherever they stand in a model, and that the model is left as it was."""
+"""Outputs of layers anywhere in a model; recording does not change the model."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ INPUTS = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
 
 
 def nested():
-    """A functional model of two layers inside another, beside a layer of the same name."""
+    """A functional model of two layers inside another, next to a layer of the same name."""
     inner_inputs = tf.keras.Input([3])
     hidden = tf.keras.layers.Dense(5, activation="relu", name="hidden")(inner_inputs)
     block = tf.keras.Model(inner_inputs, tf.keras.layers.Dense(4, name="out")(hidden), name="block")
@@ -20,7 +20,7 @@ def nested():
 
 
 class Leaf(tf.keras.layers.Layer):
-    """Doubles what a dense layer says."""
+    """Doubles a dense layer's output."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -50,7 +50,7 @@ def dense(layer, inputs):
     return inputs @ kernel + bias
 
 
-def test_paths_are_the_names_of_the_holders():
+def test_paths_are_the_names_of_the_parents():
     paths = {
         path: type(layer).__name__
         for path, layer in layers_by_path(nested()).items()
@@ -96,7 +96,7 @@ def test_outputs_of_nested_layers_are_recorded(in_graph):
     np.testing.assert_array_equal(hidden["hidden"], outputs)
 
 
-def test_a_layer_that_runs_twice_leaves_its_last_output():
+def test_a_layer_that_runs_twice_has_its_last_output():
     model = Subclassed()
     with recorded(model) as hidden:
         model(tf.constant(INPUTS))
@@ -112,7 +112,7 @@ def attributes(model):
 
 
 @pytest.mark.parametrize("make", [nested, Subclassed])
-def test_the_model_is_as_before_afterwards(make):
+def test_the_model_is_unchanged_afterwards(make):
     model = make()
     plain = model(tf.constant(INPUTS)).numpy()
     before = attributes(model)
@@ -124,7 +124,7 @@ def test_the_model_is_as_before_afterwards(make):
     assert all(hidden[path] is value for path, value in kept.items())  # no longer recording
 
 
-def test_the_model_is_as_before_also_if_it_fails():
+def test_the_model_is_unchanged_also_after_an_error():
     model = Subclassed()
     model(tf.constant(INPUTS))
     before = attributes(model)
@@ -134,8 +134,8 @@ def test_the_model_is_as_before_also_if_it_fails():
     assert attributes(model) == before
 
 
-def test_a_call_of_a_layers_own_is_recorded_and_put_back():
-    """Somebody else may have wrapped a layer before, as this module does."""
+def test_a_replaced_call_of_a_layer_is_recorded_and_restored():
+    """Other code may have wrapped a layer before, as this module does."""
     model = Subclassed()
     model(tf.constant(INPUTS))
     forward = model.first.inside.call
@@ -157,18 +157,18 @@ HIDDEN = {"a/x": 1, "b/x": 2, "b/y": 3, "x2": 4, "y": 5, "a/b/z": 6}
 @pytest.mark.parametrize(
     ("name", "value"), [("a/x", 1), ("b/x", 2), ("x2", 4), ("z", 6), ("b/z", 6), ("y", 5)]
 )
-def test_a_whole_path_or_a_unique_end_is_found(name, value):
+def test_a_full_path_or_a_unique_end_is_found(name, value):
     assert find(HIDDEN, name, "student") == value
 
 
-def test_an_ambiguous_name_lists_what_it_may_mean():
+def test_an_ambiguous_name_lists_its_matches():
     words = r"student has several hidden .* 'x'. Use one of \['a/x', 'b/x'\]"
     with pytest.raises(ValueError, match=words):
         find(HIDDEN, "x", "student")
 
 
 @pytest.mark.parametrize("name", ["w", "", "/x", "a", "2"])
-def test_an_unknown_name_lists_all_there_are(name):
-    words = r"teacher has no hidden .* It gives: \['a/b/z', 'a/x', 'b/x', 'b/y', 'x2', 'y'\]"
+def test_an_unknown_name_lists_all_names(name):
+    words = r"teacher has no hidden .* It has: \['a/b/z', 'a/x', 'b/x', 'b/y', 'x2', 'y'\]"
     with pytest.raises(ValueError, match=words):
         find(HIDDEN, name, "teacher")

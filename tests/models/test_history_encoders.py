@@ -1,4 +1,4 @@
-"""The contract that every history encoder keeps: see `tfrs_distill.models`."""
+"""The contract of every history encoder: see `tfrs_distill.models`."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ MASK = np.array([[0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 1]], bo
 
 @pytest.fixture(params=ENCODERS)
 def encoder(request):
-    """An encoder whose every weight is random: zeros would hide a leak."""
+    """An encoder with random weights: zeros would hide a leak."""
     layer = ENCODERS[request.param]()
     layer(tf.zeros([1, 6, 4]), tf.ones([1, 6], tf.bool))
     random = np.random.default_rng(0)
@@ -44,11 +44,11 @@ def test_a_later_item_never_changes_an_earlier_position(encoder):
         changed[:, position] = np.random.default_rng(position).normal(size=(3, 4))
         after = run(encoder, changed)
         np.testing.assert_allclose(after[:, :position], before[:, :position], atol=1e-6)
-        if position >= 2:  # where row 0 has an item: there the change must be seen
+        if position >= 2:  # where row 0 has an item, the change must have an effect
             assert abs(after[0, position:] - before[0, position:]).max(axis=1).min() > 1e-6
 
 
-def test_padding_never_matters(encoder):
+def test_padding_has_no_influence(encoder):
     embeddings = embeddings_of()
     changed = np.where(MASK[..., None], embeddings, 1e3 * embeddings_of(seed=2))
     there = MASK[..., None]
@@ -57,7 +57,7 @@ def test_padding_never_matters(encoder):
     )
 
 
-def test_an_empty_history_reads_nothing(encoder):
+def test_an_empty_history_returns_zeros(encoder):
     nobody = np.zeros_like(MASK)
     outputs = run(encoder, embeddings_of(), nobody)
     other = run(encoder, 100 * embeddings_of(seed=2), nobody)
@@ -73,7 +73,7 @@ def test_last_is_the_last_position(encoder):
     np.testing.assert_allclose(last, run(encoder, embeddings, mask)[:, -1], atol=1e-5)
 
 
-def test_rows_of_a_batch_do_not_meet(encoder):
+def test_rows_of_a_batch_are_independent(encoder):
     embeddings = embeddings_of()
     together = run(encoder, embeddings)
     for row in range(3):
@@ -81,11 +81,11 @@ def test_rows_of_a_batch_do_not_meet(encoder):
         np.testing.assert_allclose(alone[0], together[row], atol=1e-6)
 
 
-def test_the_place_in_the_window_does_not_matter_only_the_distance(encoder):
+def test_only_the_distance_matters_not_the_position_in_the_window(encoder):
     embeddings = embeddings_of()
     shifted, mask = np.roll(embeddings, -1, axis=1), np.roll(MASK, -1, axis=1)
     mask[:, -1] = False
-    # Row 0 starts with padding, so its 4 items moved one position to the front, whole.
+    # Row 0 starts with padding, so its 4 items are moved one position to the front.
     np.testing.assert_allclose(
         run(encoder, shifted, mask)[0, 1:5], run(encoder, embeddings)[0, 2:6], atol=1e-5
     )
@@ -111,7 +111,7 @@ def test_seed_fixes_initial_weights_and_dropout(name):
     inputs, mask = tf.constant(embeddings_of()), tf.constant(MASK)
 
     def outputs_of(seed, training):
-        # In a graph, as `fit` runs it: there a seeded dropout starts anew; run eagerly, it goes on.
+        # In a graph, as in `fit`: there a seeded dropout restarts; run eagerly, it continues.
         encoder = tf.function(ENCODERS[name](dropout=0.5, seed=seed))
         return encoder(inputs, mask, training=training).numpy()[MASK]
 

@@ -1,4 +1,4 @@
-"""The query tower, and how any history becomes the one it was trained on."""
+"""The query tower, and the conversion of any history to the form of training."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from tfrs_distill.models.history_tower import last_items
 
 
 def last_items_in_python(history, max_history, num_items):
-    """What `last_items` promises, in a loop."""
+    """The definition of `last_items`, in a loop."""
     items = [item for item in history if 1 <= item <= num_items]
     items = items[max(len(items) - max_history, 0) :]
     return [0] * (max_history - len(items)) + items
@@ -79,7 +79,7 @@ def test_padding_has_no_embedding():
     np.testing.assert_array_equal(tower(tf.constant([[0, 3, 1]]))[:, 1:], before[:, 1:])
 
 
-def test_the_history_is_read_with_the_item_towers_own_embeddings():
+def test_the_history_uses_the_item_towers_embeddings():
     items, tower = planted()
     before = tower(tf.constant([[0, 3, 1]])).numpy()
     items.id_embeddings[3].assign(tf.ones([4]))
@@ -95,7 +95,7 @@ def test_config_round_trip():
     np.testing.assert_array_equal(again(history), tower(history))  # equal seeds, equal weights
 
 
-def test_a_history_without_an_item_is_the_constant_and_no_other_changes():
+def test_a_history_without_items_is_the_constant_and_no_other_changes():
     _, tower = planted()
     histories = tf.constant([[0, 1, 2], [0, 0, 0], [0, 0, 5]])
     before = tower(histories).numpy()

@@ -1,4 +1,4 @@
-"""The candidate tower: embeddings, text, and the bias that a dot product adds."""
+"""The candidate tower: embeddings, text, and the bias in the dot product."""
 
 import numpy as np
 import pytest
@@ -64,7 +64,9 @@ def test_text_dropout_only_while_training():
 
 def test_wrong_text_vectors_are_refused():
     tower = planted(text_dim=2)
-    with pytest.raises(ValueError, match=r"one row an item, shape \(3, 2\)\. Received: .*\(4, 2\)"):
+    with pytest.raises(
+        ValueError, match=r"one row per item, shape \(3, 2\)\. Received: .*\(4, 2\)"
+    ):
         tower.set_text_vectors(np.zeros((4, 2)))
     with pytest.raises(ValueError, match=r"`text_vectors` must be finite\. Row 1 is not"):
         tower.set_text_vectors(np.array([[0, 0], [0, np.nan], [np.inf, 0]]))
@@ -86,7 +88,7 @@ def test_config_round_trip():
     np.testing.assert_array_equal(again(tf.range(4)), tower(tf.range(4)))
 
 
-def test_ids_are_hidden_while_training_embedding_and_bias_at_once():
+def test_embedding_and_bias_are_hidden_together_in_training():
     tower = planted(text_dim=4, id_dropout=0.5, seed=2)
     tower.set_text_vectors(np.random.default_rng(1).normal(size=(3, 4)))
     whole, items = tower(tf.range(1, 4)).numpy(), tf.tile(tf.range(1, 4), [40])

@@ -1,4 +1,4 @@
-"""One modality: a projection of constant vectors, and nothing where an item has none."""
+"""One modality: a projection of constant vectors, and 0 for an item without one."""
 
 import numpy as np
 import pytest
@@ -18,19 +18,19 @@ def planted(**kwargs):
     return layer
 
 
-def test_a_vector_is_projected_and_an_absent_one_says_nothing():
+def test_a_vector_is_projected_and_a_missing_one_is_0():
     layer = planted()
     kernel, bias = (w.astype(np.float64) for w in layer.projection.get_weights())
     items = np.array([[1, 3], [2, 0]])
-    said = layer(tf.constant(items)).numpy()
-    np.testing.assert_allclose(said[0, 0], kernel[0] + 2 * kernel[2] + bias, rtol=1e-6)
-    np.testing.assert_allclose(said[0, 1], -3 * kernel[1] + bias, rtol=1e-6)
-    np.testing.assert_array_equal(said[1], np.zeros((2, 2)))  # absent, and padding
+    output = layer(tf.constant(items)).numpy()
+    np.testing.assert_allclose(output[0, 0], kernel[0] + 2 * kernel[2] + bias, rtol=1e-6)
+    np.testing.assert_allclose(output[0, 1], -3 * kernel[1] + bias, rtol=1e-6)
+    np.testing.assert_array_equal(output[1], np.zeros((2, 2)))  # absent, and padding
     present = layer.present(tf.constant(items)).numpy()
     assert present.tolist() == [[True, True], [False, False]]
 
 
-def test_vectors_can_be_replaced_and_with_them_who_has_one():
+def test_replacing_vectors_also_replaces_which_are_missing():
     layer = planted()
     layer.set_vectors(np.flip(VECTORS, axis=0))
     np.testing.assert_array_equal(layer.item_vectors(), np.flip(VECTORS, axis=0))
@@ -45,7 +45,7 @@ def test_vectors_are_constants_of_the_model():
     assert {w.name.split(":")[0] for w in layer.non_trainable_weights} == {"vectors", "presence"}
 
 
-def test_dropout_is_of_entries_and_only_while_training():
+def test_dropout_is_per_entry_and_only_while_training():
     layer = Modality(2, 64, 3, dropout=0.5, seed=1)
     layer.set_vectors(np.ones((2, 64)))
     items = tf.ones([40], tf.int32)
@@ -53,7 +53,7 @@ def test_dropout_is_of_entries_and_only_while_training():
     assert len(np.unique(layer(items, training=True).numpy(), axis=0)) > 30
 
 
-def test_gradients_do_not_come_from_items_that_have_none():
+def test_items_without_a_vector_have_no_gradient():
     layer = planted()
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(layer(tf.constant([2])))
@@ -68,7 +68,7 @@ def test_reduced_precision_is_kept():
     layer = planted(dtype="mixed_bfloat16")
     assert layer(tf.constant([1])).dtype == tf.bfloat16
     exact = planted()(tf.range(1, 4)).numpy()
-    # bfloat16 has 8 bits: half a unit of 2**-8 a rounding, a few of them on numbers up to 6.
+    # bfloat16 has 8 bits: half a unit of 2**-8 per rounding, a few of them on numbers up to 6.
     np.testing.assert_allclose(tf.cast(layer(tf.range(1, 4)), tf.float32), exact, atol=0.1)
 
 

@@ -28,13 +28,13 @@ def rows(histories=HISTORIES, items=ITEMS):
 
 
 def by_hand(weights, histories, items, max_history):
-    """Sums of `weights` in float64; each met item counts once."""
-    said = []
+    """Sums of `weights` in float64; each distinct item counts once."""
+    output = []
     for history, item in zip(histories, items):
-        met = [i for i in history if 1 <= i <= NUM_ITEMS][-max_history:]
+        interacted = [i for i in history if 1 <= i <= NUM_ITEMS][-max_history:]
         known = 1 <= item <= NUM_ITEMS
-        said.append(sum(weights[i, item] for i in set(met)) if known else 0.0)
-    return np.array(said)[:, None]
+        output.append(sum(weights[i, item] for i in set(interacted)) if known else 0.0)
+    return np.array(output)[:, None]
 
 
 @pytest.mark.parametrize("max_history", [1, 3, 5, 50])
@@ -45,13 +45,13 @@ def test_with_all_neighbours_it_is_the_sum_of_the_historys_weights(max_history):
     np.testing.assert_allclose(feature(rows()), expected, rtol=1e-5, atol=1e-7)
 
 
-def test_of_few_neighbours_those_of_the_largest_weights_count():
+def test_of_few_neighbours_those_with_the_largest_weights_are_used():
     weights = np.zeros([4, 4])
-    weights[:, 1] = [9.0, 0.0, -3.0, 2.0]  # row 0 is of nobody
+    weights[:, 1] = [9.0, 0.0, -3.0, 2.0]  # row 0 is of no item
     weights[:, 2] = [9.0, 0.5, 0.0, 0.25]
     feature = NeighbourFeature.from_weights(weights, 1, 3, scale=10.0)
-    asked = rows(np.array([[1, 2, 3]] * 4, np.int32), np.array([1, 2, 3, 0], np.int32))
-    np.testing.assert_array_equal(feature(asked), [[-30.0], [5.0], [0.0], [0.0]])
+    requested = rows(np.array([[1, 2, 3]] * 4, np.int32), np.array([1, 2, 3, 0], np.int32))
+    np.testing.assert_array_equal(feature(requested), [[-30.0], [5.0], [0.0], [0.0]])
 
 
 def test_one_history_is_compared_with_many_items():
@@ -84,26 +84,26 @@ def test_the_tables_are_constants_that_are_saved(tmp_path):
     )
 
 
-def test_the_history_is_the_querys_and_the_item_the_items():
+def test_the_history_is_a_query_column_and_the_item_an_item_column():
     model = model_of(WEIGHTS)
     assert model.features[1].column_sides == {"history": "query", "item_id": "item"}
-    told = describe_columns(model.features, {"item_id": [str(i) for i in range(NUM_ITEMS)]})
-    assert told["history"]["kind"] == "history" and told["history"]["side"] == "query"
-    assert told["history"]["vocabulary"] == "item_id" and told["history"]["shape"] == [-1, -1]
-    assert told["item_id"]["kind"] == "id" and told["item_id"]["side"] == "item"
+    result = describe_columns(model.features, {"item_id": [str(i) for i in range(NUM_ITEMS)]})
+    assert result["history"]["kind"] == "history" and result["history"]["side"] == "query"
+    assert result["history"]["vocabulary"] == "item_id" and result["history"]["shape"] == [-1, -1]
+    assert result["item_id"]["kind"] == "id" and result["item_id"]["side"] == "item"
     with_history = [*model.features, HistoryFeature(model.features[0], 5, reads_ratings=False)]
     assert describe_columns(with_history, {})["history"] == {
-        key: value for key, value in told["history"].items() if key != "vocabulary"
+        key: value for key, value in result["history"].items() if key != "vocabulary"
     }
-    said = model.rank(rows(HISTORIES[2:3]))["like"]
+    output = model.rank(rows(HISTORIES[2:3]))["like"]
     pairs = rows(np.repeat(HISTORIES[2:3], 5, axis=0))
-    np.testing.assert_allclose(said, model.predictions(pairs)["like"], rtol=1e-6)
+    np.testing.assert_allclose(output, model.predictions(pairs)["like"], rtol=1e-6)
 
 
-def test_a_table_of_other_items_cannot_be_described():
+def test_a_table_of_other_items_is_refused():
     features = [ItemFeature(NUM_ITEMS + 1, 2), NeighbourFeature(NUM_ITEMS, 2, 5)]
     for some in (features, features[::-1]):
-        with pytest.raises(InputError, match="know (10 and 9|9 and 10) indices of .*item_id"):
+        with pytest.raises(InputError, match="have (10 and 9|9 and 10) indices of .*item_id"):
             describe_columns(some, {})
 
 
@@ -117,7 +117,7 @@ def test_a_table_of_other_items_cannot_be_described():
         ({"weights": WEIGHTS * np.nan}, "must be finite"),
     ],
 )
-def test_what_makes_no_feature_is_refused(change, words):
+def test_invalid_arguments_are_refused(change, words):
     given = {"weights": WEIGHTS, "num_neighbours": 3, "max_history": 4} | change
     with pytest.raises(ValueError, match=words):
         NeighbourFeature.from_weights(**given)

@@ -1,4 +1,4 @@
-"""Features of a ranking model: what each makes of known, unknown and missing values."""
+"""Features of a ranking model: outputs for known, unknown and missing values."""
 
 import math
 
@@ -41,9 +41,9 @@ def items(*values):
 def test_an_id_has_its_row_and_every_unknown_id_row_0():
     feature = IdFeature("department", 3, 2, side="item")
     feature.table.embeddings.assign([[9, 8], [1, 2], [3, 4], [5, 6]])
-    said = feature(ids(1, 3, 0, -1, 4, 2**31 - 1, -(2**31)))
-    np.testing.assert_array_equal(said[:2], [[1, 2], [5, 6]])
-    np.testing.assert_array_equal(said[2:], [[9, 8]] * 5)
+    output = feature(ids(1, 3, 0, -1, 4, 2**31 - 1, -(2**31)))
+    np.testing.assert_array_equal(output[:2], [[1, 2], [5, 6]])
+    np.testing.assert_array_equal(output[2:], [[9, 8]] * 5)
     assert feature.dim == 2 and feature.columns == ("department",) and feature.side == "item"
     assert feature.name == "department"
 
@@ -54,20 +54,20 @@ def test_ids_of_another_integer_type_are_read():
     np.testing.assert_array_equal(one, feature(ids(2, 0)))
 
 
-def test_id_dropout_hides_ids_while_training_alone_so_that_row_0_learns():
+def test_id_dropout_hides_ids_only_in_training_so_that_row_0_is_trained():
     feature = IdFeature("department", 1, 1, side="item", id_dropout=0.25, seed=0)
     feature.table.embeddings.assign([[0], [1]])
     rows = ids(*[1] * 4000)
     np.testing.assert_array_equal(feature(rows, training=False), np.ones((4000, 1)))
     np.testing.assert_array_equal(feature(rows), np.ones((4000, 1)))
     with tf.GradientTape() as tape:
-        said = feature(rows, training=True)
-        total = tf.reduce_sum(said)
-    assert set(np.unique(said)) == {0, 1}  # an id is there or not, never scaled
+        output = feature(rows, training=True)
+        total = tf.reduce_sum(output)
+    assert set(np.unique(output)) == {0, 1}  # an id is present or hidden, never scaled
     # four standard deviations of a share of 4000 draws: 4 sqrt(.25 .75 / 4000) = 0.027
-    assert np.mean(said) == pytest.approx(0.75, abs=0.028)
+    assert np.mean(output) == pytest.approx(0.75, abs=0.028)
     gradient = tf.convert_to_tensor(tape.gradient(total, feature.table.embeddings))
-    assert gradient[0, 0] == 4000 - np.sum(said)
+    assert gradient[0, 0] == 4000 - np.sum(output)
 
 
 # ---- numbers
@@ -75,14 +75,14 @@ def test_id_dropout_hides_ids_while_training_alone_so_that_row_0_learns():
 
 def test_a_number_is_scaled_and_a_missing_one_is_flagged():
     feature = NumberFeature("age", mean=40.0, standard_deviation=8.0, side="query")
-    said = feature({"age": tf.constant([40.0, 52.0, NAN, INF, -INF])})
-    np.testing.assert_array_equal(said, [[0, 1], [1.5, 1], [0, 0], [0, 0], [0, 0]])
+    output = feature({"age": tf.constant([40.0, 52.0, NAN, INF, -INF])})
+    np.testing.assert_array_equal(output, [[0, 1], [1.5, 1], [0, 0], [0, 0], [0, 0]])
 
 
-def test_a_number_far_away_counts_as_10_deviations():
+def test_a_large_number_is_clipped_to_10_deviations():
     feature = NumberFeature("age", mean=40.0, standard_deviation=8.0, side="query")
-    said = feature({"age": tf.constant([40.0 + 79, 40.0 + 81, 3e38, -3e38])})
-    np.testing.assert_array_equal(said, [[79 / 8, 1], [10, 1], [10, 1], [-10, 1]])
+    output = feature({"age": tf.constant([40.0 + 79, 40.0 + 81, 3e38, -3e38])})
+    np.testing.assert_array_equal(output, [[79 / 8, 1], [10, 1], [10, 1], [-10, 1]])
 
 
 def test_a_missing_number_gives_no_nan_to_any_gradient():
@@ -96,11 +96,11 @@ def test_a_missing_number_gives_no_nan_to_any_gradient():
 def test_whole_numbers_are_read_in_full_precision():
     """In 8 bits of bfloat16 a year is a multiple of 8."""
     feature = NumberFeature("year", 2000.0, 1.0, side="item", dtype="mixed_bfloat16")
-    said = feature({"year": tf.constant([2003], tf.int32)})
-    assert said.dtype == tf.bfloat16 and float(said[0, 0]) == 3.0
+    output = feature({"year": tf.constant([2003], tf.int32)})
+    assert output.dtype == tf.bfloat16 and float(output[0, 0]) == 3.0
 
 
-def test_fit_takes_mean_and_deviation_of_what_is_finite():
+def test_fit_uses_mean_and_deviation_of_finite_values():
     values = np.array([1.0, 5.0, NAN, 3.0, INF, 3.0])
     feature = NumberFeature.fit("age", values, "query", name="years")
     assert feature.mean == 3.0 and feature.standard_deviation == pytest.approx(np.sqrt(2))
@@ -120,7 +120,7 @@ def test_fit_refuses_a_column_without_a_number():
 @pytest.mark.parametrize(
     "mean, deviation", [(NAN, 1), (INF, 1), (0, 0), (0, -1), (0, NAN), (0, INF)]
 )
-def test_numbers_that_cannot_scale_are_refused(mean, deviation):
+def test_invalid_scales_are_refused(mean, deviation):
     with pytest.raises(ValueError, match="`mean` must be finite and `standard_deviation`"):
         NumberFeature("age", mean, deviation, side="query")
 
@@ -132,9 +132,9 @@ def test_a_text_is_the_mean_of_its_known_and_unknown_words():
     feature = TextFeature("words", num_words=4, embedding_dim=1, side="item")
     feature.table.embeddings.assign([[99], [10], [20], [40], [80]])
     texts = [[2, 3, 0, 0], [1, 0, 4, 0], [0, 0, 0, 0], [5, -1, 7, 2], [4, 4, 4, 4]]
-    said = feature({"words": tf.constant(texts)})
-    # padding counts nothing wherever it stands, too large an index is an unknown word
-    np.testing.assert_allclose(said[:, 0], [30, 45, 0, (10 + 10 + 20) / 3, 80], rtol=1e-6)
+    output = feature({"words": tf.constant(texts)})
+    # padding is ignored anywhere, an index above the vocabulary is an unknown word
+    np.testing.assert_allclose(output[:, 0], [30, 45, 0, (10 + 10 + 20) / 3, 80], rtol=1e-6)
 
 
 def test_pairs_of_known_neighbours_are_hashed_and_averaged_with_the_words():
@@ -147,14 +147,14 @@ def test_pairs_of_known_neighbours_are_hashed_and_averaged_with_the_words():
     texts = np.random.default_rng(1).integers(0, num_words + 1, size=(50, 6))
     expected = []
     for text in texts:
-        met = [table[word] for word in text if word > 0]
+        parts = [table[word] for word in text if word > 0]
         for first, second in zip(text, text[1:]):
             if first > 1 and second > 1:
                 # 4 of 7 is the golden section
-                met.append(table[num_words + 1 + (4 * first + second) % buckets])
-        expected.append(np.mean(met, axis=0))
-    said = feature({"words": tf.constant(texts, tf.int32)})
-    np.testing.assert_allclose(said, expected, rtol=1e-5, atol=1e-6)  # float32 sums
+                parts.append(table[num_words + 1 + (4 * first + second) % buckets])
+        expected.append(np.mean(parts, axis=0))
+    output = feature({"words": tf.constant(texts, tf.int32)})
+    np.testing.assert_allclose(output, expected, rtol=1e-5, atol=1e-6)  # float32 sums
 
 
 @pytest.mark.parametrize("num_words, buckets", [(65_535, 1_000), (65_535, 10**6), (2**20, 50_000)])
@@ -168,15 +168,15 @@ def test_a_large_pair_is_hashed_as_python_does():
     table = np.zeros((65_536 + 10**6, 1))
     table[65_536 + (pair_multiplier(65_535, 10**6) * 65_535 + 65_535) % 10**6] = 6.0
     feature.table.embeddings.assign(table)
-    said = feature({"words": tf.constant([[65_535, 65_535]])})
-    np.testing.assert_allclose(said, [[2.0]], rtol=1e-6)  # one pair of three
+    output = feature({"words": tf.constant([[65_535, 65_535]])})
+    np.testing.assert_allclose(output, [[2.0]], rtol=1e-6)  # one pair of three
 
 
 @pytest.mark.parametrize("buckets", [997, 1_000, 1_024, 4_096, 20_000])
-def test_pairs_of_common_words_fall_into_the_buckets_evenly(buckets):
-    """Of 40,000 pairs, a bucket holds at most three times its share, or 5 more where that is few.
+def test_pairs_of_common_words_are_spread_evenly_over_the_buckets(buckets):
+    """Of 40,000 pairs, a bucket has at most three times its share, or 5 more if that is few.
 
-    Chance would do about as well: a Poisson count of mean 2 exceeds 7 once in 1,000.
+    Random hashing would be similar: a Poisson count of mean 2 exceeds 7 once in 1,000.
     """
     first, second = np.meshgrid(np.arange(2, 202), np.arange(2, 202))
     hashed = (pair_multiplier(5_000, buckets) * first + second) % buckets
@@ -190,7 +190,7 @@ def test_there_is_a_multiplier_for_any_number_of_buckets():
         assert math.gcd(pair_multiplier(10, buckets), buckets) == 1
 
 
-def test_text_dropout_leaves_out_words_while_training_alone():
+def test_text_dropout_drops_words_only_in_training():
     feature = TextFeature("words", 3, 1, "item", dropout=0.5, seed=0)
     feature.table.embeddings.assign([[0], [1], [2], [4]])
     rows = {"words": tf.constant([[2, 3]] * 300)}
@@ -201,8 +201,8 @@ def test_text_dropout_leaves_out_words_while_training_alone():
 
 def test_a_text_of_one_word_has_no_pair():
     feature = TextFeature("words", 3, 2, "item", 5)
-    said = feature({"words": tf.constant([[2], [0]])})
-    np.testing.assert_array_equal(said, [feature.table.embeddings[2], [0, 0]])
+    output = feature({"words": tf.constant([[2], [0]])})
+    np.testing.assert_array_equal(output, [feature.table.embeddings[2], [0, 0]])
 
 
 # ---- items
@@ -224,14 +224,14 @@ def test_item_vectors_are_constant_projected_and_added():
     projection = feature.vectors.projection
     projection.bias.assign([5.0, -5.0])
     expected = np.float64(feature.table.embeddings)
-    said = vectors @ np.float64(projection.kernel) + [5.0, -5.0]
-    expected[[1, 3]] += said[[0, 2]]
+    output = vectors @ np.float64(projection.kernel) + [5.0, -5.0]
+    expected[[1, 3]] += output[[0, 2]]
     np.testing.assert_allclose(feature(items(0, 1, 2, 3, 4)), expected[[0, 1, 2, 3, 0]], rtol=1e-5)
     trained = [weight.name for weight in feature.trainable_weights]
     assert len(trained) == 3 and not any("vectors:" in name for name in trained)
 
 
-def test_a_hidden_item_keeps_its_vector_and_history_sees_every_id():
+def test_a_hidden_item_keeps_its_vector_and_history_reads_every_id():
     feature = ItemFeature(1, 1, np.ones((1, 1)), id_dropout=0.5, seed=0)
     feature.table.embeddings.assign([[0], [100]])
     vector = float(feature(items(0, 1), training=False)[1, 0]) - 100
@@ -243,7 +243,7 @@ def test_a_hidden_item_keeps_its_vector_and_history_sees_every_id():
 
 
 def test_wrong_item_vectors_are_refused():
-    with pytest.raises(ValueError, match=r"one row an item, shape \(3, 4\). Received: .*\(2, 4\)"):
+    with pytest.raises(ValueError, match=r"one row per item, shape \(3, 4\). Received: .*\(2, 4\)"):
         ItemFeature(3, 2, np.ones((2, 4)))
     with pytest.raises(ValueError, match=r"must be finite\. Row 1 is not"):
         ItemFeature(2, 2, np.array([[0.0], [NAN]]))
@@ -288,41 +288,41 @@ def test_a_history_is_the_decayed_average_its_length_and_its_mean_rating():
     """Padding anywhere, unknown items (9, 11, -1), items without a rating, more than are read."""
     item = ItemFeature(num_items=7, embedding_dim=4)
     feature = planted(HistoryFeature(item, 3), history_rows(HISTORIES, RATINGS))
-    # What follows the average is the encoder's own, tested with it.
+    # The block after the average is the encoder's, and tested with it.
     averages, lengths, means = zip(
         *(history_by_hand(feature, *pair) for pair in zip(HISTORIES, RATINGS))
     )
     queries = feature.encoder.feed_forward(tf.constant(averages, tf.float32))
-    said = feature(history_rows(HISTORIES, RATINGS))
-    assert said.shape == (6, feature.dim) == (6, 4 + 2)
-    np.testing.assert_allclose(said[:, :4], queries, rtol=1e-4, atol=1e-5)  # float32 averages
-    np.testing.assert_allclose(said[:, 4], lengths, rtol=1e-6)
-    np.testing.assert_allclose(said[:, 5], means, rtol=1e-6)
-    np.testing.assert_allclose(said[:, 5], [-1 / 6 * 1 - 0, 0, 1, -0.5, 0, 0], atol=1e-6)
+    output = feature(history_rows(HISTORIES, RATINGS))
+    assert output.shape == (6, feature.dim) == (6, 4 + 2)
+    np.testing.assert_allclose(output[:, :4], queries, rtol=1e-4, atol=1e-5)  # float32 averages
+    np.testing.assert_allclose(output[:, 4], lengths, rtol=1e-6)
+    np.testing.assert_allclose(output[:, 5], means, rtol=1e-6)
+    np.testing.assert_allclose(output[:, 5], [-1 / 6 * 1 - 0, 0, 1, -0.5, 0, 0], atol=1e-6)
 
 
-def test_ratings_scale_with_the_range_that_is_given():
+def test_ratings_are_scaled_with_the_given_range():
     item = ItemFeature(3, 2)
     feature = HistoryFeature(item, 2, low=0.0, high=10.0)
-    said = feature(history_rows([[1, 2]], [[10.0, 7.5]]))
-    np.testing.assert_allclose(said[0, 3], (1.0 + 0.5) / 2, rtol=1e-6)
+    output = feature(history_rows([[1, 2]], [[10.0, 7.5]]))
+    np.testing.assert_allclose(output[0, 3], (1.0 + 0.5) / 2, rtol=1e-6)
 
 
 def test_a_rating_below_0_is_a_rating():
     """On a scale of -10 to 10 the ratings -10 and 5 are -1 and 0.5 of it; 0 means no rating."""
     feature = HistoryFeature(ItemFeature(3, 2), 3, low=-10.0, high=10.0)
-    said = feature(history_rows([[1, 2, 3]], [[-10.0, 5.0, 0.0]]))
-    np.testing.assert_allclose(said[0, 3], (-1.0 + 0.5) / 2, rtol=1e-6)
+    output = feature(history_rows([[1, 2, 3]], [[-10.0, 5.0, 0.0]]))
+    np.testing.assert_allclose(output[0, 3], (-1.0 + 0.5) / 2, rtol=1e-6)
 
 
-def test_a_rating_that_is_nan_counts_as_none():
+def test_a_rating_of_nan_is_a_missing_one():
     item = ItemFeature(3, 2)
     feature = HistoryFeature(item, 2)
     one = feature(history_rows([[1, 2]], [[NAN, 4.0]]))
     np.testing.assert_array_equal(one, feature(history_rows([[1, 2]], [[0.0, 4.0]])))
 
 
-def test_what_was_liked_differs_from_what_was_chosen_alone():
+def test_liked_items_differ_from_items_without_rating():
     item = ItemFeature(3, 2, seed=0)
     feature = HistoryFeature(item, 2, seed=0)
     liked, disliked = feature(history_rows([[1, 2], [1, 2]], [[5.0, 1.0], [1.0, 5.0]]))
@@ -333,13 +333,13 @@ def test_what_was_liked_differs_from_what_was_chosen_alone():
 def test_without_ratings_the_column_is_not_needed():
     item = ItemFeature(3, 2, seed=0)
     feature = HistoryFeature(item, 2, reads_ratings=False, seed=0)
-    said = feature(history_rows([[0, 1], [3, 2]]))
-    assert said.shape == (2, 3) and feature.columns == ("history",) and feature.dim == 3
-    np.testing.assert_array_equal(said[:, 2], [0.5, 1.0])
+    output = feature(history_rows([[0, 1], [3, 2]]))
+    assert output.shape == (2, 3) and feature.columns == ("history",) and feature.dim == 3
+    np.testing.assert_array_equal(output[:, 2], [0.5, 1.0])
     assert feature.of_ratings is None
 
 
-def test_longer_and_shorter_histories_are_read_alike():
+def test_longer_and_shorter_histories_are_read_equally():
     item = ItemFeature(7, 2, seed=0)
     feature = HistoryFeature(item, 3, seed=0)
     usual = feature(history_rows([[4, 6, 1]], [[1, 5, 2]]))
@@ -388,10 +388,10 @@ ROWS = {
 
 
 @pytest.mark.parametrize("make", MADE.values(), ids=MADE)
-def test_a_feature_gives_the_width_and_columns_it_says(make):
+def test_a_features_width_and_columns_are_as_declared(make):
     feature = make()
-    said = feature({name: ROWS[name] for name in feature.columns})
-    assert said.shape == (3, feature.dim)
+    output = feature({name: ROWS[name] for name in feature.columns})
+    assert output.shape == (3, feature.dim)
     for name, spec in feature.column_specs.items():
         assert spec.is_compatible_with(ROWS[name])
 
@@ -409,15 +409,15 @@ def test_a_feature_is_rebuilt_from_its_configuration(make):
 
 
 @pytest.mark.parametrize("make", MADE.values(), ids=MADE)
-def test_reduced_precision_reaches_the_output_alone(make):
+def test_reduced_precision_applies_to_the_output_alone(make):
     feature, exact = make(dtype="mixed_bfloat16"), make()
     feature(ROWS), exact(ROWS)
     exact.set_weights(feature.get_weights())
     assert feature(ROWS).dtype == tf.bfloat16
     assert all(weight.dtype == tf.float32 for weight in feature.weights)
     # bfloat16 has 8 bits; values are of size 1, and some are differences
-    said = tf.cast(feature(ROWS), tf.float32)
-    np.testing.assert_allclose(said, exact(ROWS), rtol=0.03, atol=0.03)
+    output = tf.cast(feature(ROWS), tf.float32)
+    np.testing.assert_allclose(output, exact(ROWS), rtol=0.03, atol=0.03)
 
 
 @pytest.mark.parametrize("name", ["id", "text", "item", "history"])
@@ -455,7 +455,7 @@ def test_sizes_are_whole_numbers_of_at_least_1(make, size, value):
         make(value)
 
 
-def test_a_table_that_is_none_is_refused():
+def test_an_invalid_table_is_refused():
     words = (
         "`table` must be a layer with `num_rows`, `dim` and `gather`.*: a Dense without num_rows"
     )

@@ -23,7 +23,7 @@ WITH_RATING = ROWS | {"user_rating": tf.constant(RATINGS)}
 
 
 class TutorialRankingModel(tf.keras.Model):
-    """As the tutorial "Recommending movies: ranking" writes it, but for the seeds."""
+    """As in the tutorial "Recommending movies: ranking", except for the seeds."""
 
     def __init__(self):
         super().__init__()
@@ -95,7 +95,7 @@ def weights_of(model):
     return [weight.numpy() for weight in inner.trainable_variables]
 
 
-def test_it_says_what_the_model_says():
+def test_its_predictions_are_the_models():
     model = TutorialModel()
     student = adopted(model)
     expected = model(ROWS).numpy()
@@ -107,7 +107,7 @@ def test_it_says_what_the_model_says():
     assert student.name == model.name and list(student.tasks) == ["rating"]
 
 
-def test_its_weights_are_the_models_own():
+def test_its_weights_are_the_models():
     model = TutorialModel()
     student = adopted(model)
     student(ROWS)
@@ -117,7 +117,7 @@ def test_its_weights_are_the_models_own():
     assert {id(variable) for variable in student.shared_variables} == own
 
 
-def test_alone_it_trains_as_the_tutorials_model_does():
+def test_without_teacher_it_trains_like_the_tutorials_model():
     """Its own `fit` against the student's: the same steps, losses and metrics."""
     tutorial, made_of = TutorialModel(), TutorialModel()
     student = adopted(made_of)
@@ -140,7 +140,7 @@ def test_alone_it_trains_as_the_tutorials_model_does():
     assert evaluated[1]["rating_loss"] == evaluated[1]["loss"]
 
 
-def test_rows_without_a_label_count_nothing_and_weights_count():
+def test_rows_without_a_label_are_ignored_and_weights_apply():
     student = adopted(TutorialModel())
     labels = np.array([4.0, NAN, 5.0, 3.0, NAN], np.float32)
     rows = ROWS | {
@@ -166,10 +166,11 @@ def test_rows_without_a_label_count_nothing_and_weights_count():
 def test_a_loss_that_sums_becomes_a_mean_over_the_rows():
     summed = tf.keras.losses.MeanSquaredError(reduction=tf.keras.losses.Reduction.SUM)
     model = TutorialModel(tfrs.tasks.Ranking(loss=summed))
-    in_columns = ROWS | {"user_rating": tf.constant(RATINGS)[:, None]}  # or Keras takes a mean
+    # otherwise Keras takes a mean
+    in_columns = ROWS | {"user_rating": tf.constant(RATINGS)[:, None]}
     own = float(model.compute_loss(in_columns))
     np.testing.assert_allclose(adopted(model).compute_loss(LABELLED), own / 5, rtol=1e-5)
-    assert summed.reduction == tf.keras.losses.Reduction.SUM  # the model's own is as it was
+    assert summed.reduction == tf.keras.losses.Reduction.SUM  # the model's loss is unchanged
     np.testing.assert_allclose(model.compute_loss(in_columns), own, rtol=1e-6)
 
 
@@ -183,8 +184,8 @@ def test_a_binary_loss_of_logits_makes_predictions_probabilities():
         student.predictions(ROWS)["like"], 1 / (1 + np.exp(-logits)), rtol=1e-5
     )
     expected = model.compute_loss(ROWS | {"user_rating": likes[:, None]})
-    said = student.compute_loss(ROWS | {columns.label("like"): likes})
-    np.testing.assert_allclose(said, expected, rtol=1e-5)
+    output = student.compute_loss(ROWS | {columns.label("like"): likes})
+    np.testing.assert_allclose(output, expected, rtol=1e-5)
     student.compile("adam", run_eagerly=True)
     with pytest.raises(ValueError, match="task 'like' must be within 0 and 1.*Received: 2"):
         student.fit(ROWS | {columns.label("like"): 2.0 * likes}, verbose=0)
@@ -200,11 +201,11 @@ def test_a_loss_of_probabilities_is_refused_also_as_tfrs_default():
 
 def test_a_loss_that_is_only_a_function_is_refused():
     task = tfrs.tasks.Ranking(loss=lambda y_true, y_pred, sample_weight=None: 0.0)
-    with pytest.raises(ValueError, match="must be a `tf.keras.losses.Loss`, which can give"):
+    with pytest.raises(ValueError, match="must be a `tf.keras.losses.Loss`, which can return"):
         adopted(TutorialModel(task))
 
 
-def test_a_model_without_call_is_asked_by_its_rating_model():
+def test_a_model_without_call_is_run_by_its_rating_model():
     model = OlderTutorialModel()
     student = adopted(model)
     expected = model.rating_model((ROWS["user_id"], ROWS["movie_title"]))
@@ -223,18 +224,18 @@ def test_the_batchs_columns_may_have_other_names():
     assert student.input_columns == ("who", "what")
 
 
-def test_a_model_that_gives_one_axis_is_read():
+def test_a_model_with_one_output_axis_is_read():
     class Flat(TutorialModel):
         def call(self, features):
             return super().call(features)[:, 0]
 
     model = Flat()
-    said = adopted(model)(ROWS).heads["rating"].logits
-    assert said.shape == (5, 1)
-    np.testing.assert_array_equal(said[:, 0], model(ROWS))
+    output = adopted(model)(ROWS).heads["rating"].logits
+    assert output.shape == (5, 1)
+    np.testing.assert_array_equal(output[:, 0], model(ROWS))
 
 
-def test_what_is_no_ranking_model_is_refused():
+def test_invalid_models_are_refused():
     class Nothing(tfrs.Model):
         def __init__(self):
             super().__init__()
@@ -260,13 +261,13 @@ def test_what_is_no_ranking_model_is_refused():
         adopted(Two())
     with pytest.raises(ValueError, match="one `tfrs.tasks.Ranking`.*Received: 0 of them"):
         adopted(TutorialModel(tfrs.tasks.Retrieval()))
-    with pytest.raises(ValueError, match="`call` of its own .*'ranking_model' or 'rating_model'"):
+    with pytest.raises(ValueError, match="custom `call` .*'ranking_model' or 'rating_model'"):
         adopted(Nothing())
     with pytest.raises(ValueError, match="`inputs` must name what the model reads.*Received: none"):
         adopted(TutorialModel(), inputs={})
-    with pytest.raises(ValueError, match="one number a row.*Received: tuple"):
+    with pytest.raises(ValueError, match="one number per row.*Received: tuple"):
         adopted(Several())(ROWS)
-    with pytest.raises(ValueError, match=r"one number a row.*Received: \(5, 2\)"):
+    with pytest.raises(ValueError, match=r"one number per row.*Received: \(5, 2\)"):
         adopted(Wide())(ROWS)
 
 
@@ -293,7 +294,7 @@ def test_it_is_saved_by_its_weights(tmp_path):
     np.testing.assert_array_equal(other(ROWS), model(ROWS))
 
 
-# The task's own loss and metrics
+# The task's loss and metrics
 
 
 def summaries():
@@ -304,8 +305,8 @@ def summaries():
 
 
 @pytest.mark.parametrize("labelled", [5, 3])
-def test_the_tasks_summaries_are_those_of_the_batch_and_of_rows_with_a_label_alone(labelled):
-    """Three rows of five have a label: the model's own is given these three."""
+def test_the_tasks_summaries_use_the_batch_and_only_rows_with_a_label(labelled):
+    """Three rows of five have a label: the model itself is given these three."""
     alone, made_of = (
         TutorialModel(tfrs.tasks.Ranking(loss=tf.keras.losses.Huber(), **summaries()))
         for _ in range(2)
@@ -323,26 +324,26 @@ def test_the_tasks_summaries_are_those_of_the_batch_and_of_rows_with_a_label_alo
         np.testing.assert_allclose(figures[metric.name], metric.result(), rtol=1e-5)
 
 
-def test_a_loss_of_one_number_a_batch_is_refused():
+def test_a_loss_of_one_number_per_batch_is_refused():
     class Whole(tf.keras.losses.Loss):
         def call(self, y_true, y_pred):
             return tf.reduce_mean((y_true - y_pred) ** 2)
 
-    with pytest.raises(ValueError, match=r"one value a row.*Received: Whole, .*shape \(\) for 2"):
+    with pytest.raises(ValueError, match=r"one value per row.*Received: Whole, .*shape \(\) for 2"):
         adopted(TutorialModel(tfrs.tasks.Ranking(loss=Whole())))
 
 
-def test_a_task_with_a_call_of_its_own_is_refused():
+def test_a_task_with_a_custom_call_is_refused():
     class Own(tfrs.tasks.Ranking):
         def call(self, *arguments, **options):
             return 5.0 * super().call(*arguments, **options)
 
     task = Own(loss=tf.keras.losses.MeanSquaredError())
-    with pytest.raises(ValueError, match="`tfrs.tasks.Ranking` must be run as it is.*: Own"):
+    with pytest.raises(ValueError, match="`tfrs.tasks.Ranking` must have no custom `call`.*: Own"):
         adopted(TutorialModel(task))
 
 
-def test_that_a_sum_becomes_a_mean_is_said(caplog):
+def test_a_warning_says_that_a_sum_becomes_a_mean(caplog):
     adopted(TutorialModel())
     assert caplog.text == ""
     summed = tf.keras.losses.MeanSquaredError(reduction=tf.keras.losses.Reduction.SUM)

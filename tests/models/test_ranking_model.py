@@ -1,4 +1,4 @@
-"""The ranking model: its equation, losses, missing labels, saving, learning what was planted."""
+"""The ranking model: its equation, losses, missing labels, saving, learning planted data."""
 
 import copy
 
@@ -93,7 +93,7 @@ def planted(model, size=0.5):
 @pytest.mark.parametrize(
     "num_cross_layers, hidden_units", [(2, (6, 5)), (0, (4,)), (1, ()), (0, ())]
 )
-def test_features_are_crossed_go_through_hidden_layers_and_meet_a_head(
+def test_features_pass_crosses_hidden_layers_and_a_head(
     num_cross_layers, hidden_units, projection_dim
 ):
     tasks = [Regression("rating", 1, 5), RatingDistribution("dist")]
@@ -111,10 +111,10 @@ def test_features_are_crossed_go_through_hidden_layers_and_meet_a_head(
     for cross in model.crosses:
         weights = [np.float64(weight) for weight in cross.get_weights()]
         *kernels, bias = [weights[0], weights[1]] if projection_dim is None else _u_v_bias(weights)
-        said = crossed
+        output = crossed
         for kernel in kernels:
-            said = said @ kernel
-        crossed = first * (said + bias) + crossed
+            output = output @ kernel
+        crossed = first * (output + bias) + crossed
     deep = crossed
     for layer in model.hidden_layers:
         kernel, bias = (np.float64(weight) for weight in layer.get_weights())
@@ -142,8 +142,8 @@ def test_one_feature_of_one_number_is_enough():
     model = RankingModel(
         [IdFeature("user_id", 5, 1, "query")], [Binary("like")], num_cross_layers=1, hidden_units=()
     )
-    said = model.predictions({"user_id": tf.constant([1, 2])})
-    assert said["like"].shape == (2,)
+    output = model.predictions({"user_id": tf.constant([1, 2])})
+    assert output["like"].shape == (2,)
 
 
 def test_next_item_logits_are_of_the_history_query_and_mask_the_history():
@@ -155,16 +155,16 @@ def test_next_item_logits_are_of_the_history_query_and_mask_the_history():
     items = np.float64(history.item_feature.embed(tf.range(1, NUM_ITEMS + 1)))
     expected = query @ items.T + np.float64(model.heads["next_item"].biases)
     masked = np.zeros((3, NUM_ITEMS), bool)
-    masked[0, :3] = masked[1, 8] = masked[2, 7] = True  # item 12 is none of the catalogue
+    masked[0, :3] = masked[1, 8] = masked[2, 7] = True  # item 12 is not in the catalogue
     np.testing.assert_array_equal(logits == np.float32(MASKED), masked)
     np.testing.assert_allclose(logits[~masked], expected[~masked], rtol=1e-4, atol=1e-4)
-    said = model.predictions(rows)["next_item"].numpy()
+    output = model.predictions(rows)["next_item"].numpy()
     shares = np.where(masked, 0, np.exp(expected))
     shares /= shares.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(said, shares[np.arange(3), rows["item_id"] - 1], rtol=1e-3)
+    np.testing.assert_allclose(output, shares[np.arange(3), rows["item_id"] - 1], rtol=1e-3)
 
 
-def test_ranking_the_items_of_one_query_is_scoring_every_pair():
+def test_ranking_the_items_of_one_query_equals_scoring_every_pair():
     model = planted(new_model(), size=0.2)
     query = {name: values[:1] for name, values in new_rows(1).items()}
     items = new_rows(8, seed=5)
@@ -178,12 +178,12 @@ def test_ranking_the_items_of_one_query_is_scoring_every_pair():
     one_query = {name: query[name] for name, side in sides.items() if side == "query"}
     its_items = {name: items[name] for name, side in sides.items() if side == "item"}
     pairs = {name: tf.repeat(row, 8, axis=0) for name, row in one_query.items()} | its_items
-    said = model.rank(one_query | its_items)
+    output = model.rank(one_query | its_items)
     expected = model.predictions(pairs)
-    assert set(said) == set(expected) == set(model.tasks)
+    assert set(output) == set(expected) == set(model.tasks)
     for task in expected:
-        assert said[task].shape == (8,)
-        np.testing.assert_allclose(said[task], expected[task], rtol=1e-4, atol=1e-6)
+        assert output[task].shape == (8,)
+        np.testing.assert_allclose(output[task], expected[task], rtol=1e-4, atol=1e-6)
     for task in ("like", "stars", "dist", "next_item"):  # a rating may be below the lowest for all
         assert len(np.unique(expected[task])) > 1
 
@@ -200,10 +200,10 @@ def test_unknown_ids_and_missing_numbers_give_finite_predictions():
     }
     for values in model.predictions(rows).values():
         assert np.isfinite(values).all()
-        assert values[0] == values[1]  # the same nothing is known of both
+        assert values[0] == values[1]  # both are missing or unknown
 
 
-def test_every_columns_type_and_shape_is_told():
+def test_every_columns_type_and_shape_is_declared():
     specs = new_model().column_specs
     assert list(specs) == ["user_id", "item_id", "age", "words", "history", "history_ratings"]
     assert new_model().input_columns == tuple(specs)
@@ -256,10 +256,10 @@ def test_rows_without_a_label_have_weight_0_and_others_their_sample_weight():
         outputs = model(rows)
         losses = model.hard_losses(rows, outputs, model.task_names)
         assert list(losses) == list(model.tasks)
-        for name, (values, said) in losses.items():
+        for name, (values, output) in losses.items():
             expected = np.array(weights)
             expected[list(ROWS_OF_NAN.get(f"label/{name}", []))] = 0
-            np.testing.assert_allclose(said, expected, rtol=1e-6)
+            np.testing.assert_allclose(output, expected, rtol=1e-6)
             assert np.isfinite(values).all()
             task = model.tasks[name]
             labels = rows["item_id" if name == "next_item" else f"label/{name}"]
@@ -269,7 +269,7 @@ def test_rows_without_a_label_have_weight_0_and_others_their_sample_weight():
                 np.testing.assert_allclose(values[counted], alone, rtol=1e-6)
 
 
-def test_a_next_item_that_is_unknown_or_was_met_counts_nothing():
+def test_a_next_item_that_is_unknown_or_in_the_history_is_ignored():
     model = planted(new_model())
     rows = new_rows(4) | {
         "item_id": tf.constant([4, 2, 0, 12]),
@@ -290,7 +290,7 @@ def gradients(model, rows):
 
 
 def test_a_row_without_label_leaves_no_gradient_not_even_nan():
-    """As if the row were not there."""
+    """As if the row did not exist."""
     tasks = [Regression("rating", 1, 5), Binary("like")]
     model = planted(new_model(tasks))
     rows = new_rows()
@@ -324,7 +324,7 @@ def test_a_task_without_a_labelled_row_in_the_batch_adds_nothing():
     rows = with_missing_labels(new_rows())  # no stars at all
     loss, found = gradients(model, rows)
     expected, _ = gradients(planted(new_model([Binary("like")])), rows)
-    np.testing.assert_allclose(loss, expected, rtol=2)  # other weights: finite is what counts
+    np.testing.assert_allclose(loss, expected, rtol=2)  # other weights: only finiteness matters
     assert np.isfinite(loss) and all(np.isfinite(g).all() for g in found if g is not None)
 
 
@@ -332,7 +332,7 @@ def test_a_task_without_a_labelled_row_in_the_batch_adds_nothing():
 
 
 @pytest.mark.parametrize("balance", [None, UncertaintyWeights, GradientNormWeights])
-def test_a_step_is_gradient_descent_on_the_total_and_evaluation_the_same_without(balance):
+def test_a_step_is_gradient_descent_on_the_total_and_evaluation_takes_none(balance):
     model = planted(new_model(balance=balance and balance()))
     rows = with_missing_labels(new_rows())
     before = [weight.numpy() for weight in model.trainable_variables]
@@ -363,7 +363,7 @@ def test_logged_losses_are_means_over_the_epochs_labelled_rows():
     assert logged["loss"][0] == pytest.approx(np.average(totals, weights=[5, 5, 2]), rel=1e-4)
 
 
-def test_metrics_are_fed_and_start_again_every_epoch():
+def test_metrics_are_updated_and_reset_every_epoch():
     model = planted(new_model([Regression("rating", 1, 5)]))
     rows = new_rows()
     model.compile(tf.keras.optimizers.SGD(0.0), run_eagerly=True)
@@ -395,29 +395,27 @@ def test_regularisation_is_part_of_the_step_and_not_of_the_loss():
     )
 
 
-def test_predict_gives_the_predictions_of_all_tasks():
+def test_predict_returns_the_predictions_of_all_tasks():
     model = planted(small_model())
     rows = new_rows()
-    said = model.predict(rows, batch_size=5, verbose=0)
+    output = model.predict(rows, batch_size=5, verbose=0)
     for name, values in model.predictions(rows).items():
-        np.testing.assert_allclose(said[name], values, rtol=1e-5)
+        np.testing.assert_allclose(output[name], values, rtol=1e-5)
 
 
-def test_a_teachers_answer_is_the_logits_without_dropout():
+def test_a_teachers_output_is_the_logits_without_dropout():
     model = planted(new_model(dropout=0.5))
-    said = model.logits(new_rows())
+    output = model.logits(new_rows())
     for name, task in model.tasks.items():
         np.testing.assert_array_equal(
-            said[name], model(new_rows(), training=False).heads[name].logits
+            output[name], model(new_rows(), training=False).heads[name].logits
         )
-        assert said[name].shape == (12, task.width)
+        assert output[name].shape == (12, task.width)
 
 
 @pytest.mark.parametrize("argument", ["loss", "metrics", "loss_weights", "weighted_metrics"])
 def test_compile_takes_an_optimizer_alone(argument):
-    with pytest.raises(
-        ValueError, match=f"`compile` takes no {argument}: every task brings its loss"
-    ):
+    with pytest.raises(ValueError, match=f"`compile` takes no {argument}: every task has its loss"):
         new_model().compile("adam", **{argument: ["mse"]})
 
 
@@ -433,7 +431,7 @@ def test_under_xla_a_step_gives_the_same():
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
 
 
-def test_reduced_precision_of_the_layers_gives_float32_logits_and_trains():
+def test_layers_in_reduced_precision_give_float32_logits_and_train():
     model = new_model(dtype="mixed_bfloat16")
     rows = new_rows()
     outputs = model(rows)
@@ -489,10 +487,10 @@ def test_a_missing_column_is_named_with_its_feature():
         new_model()(rows)
 
 
-# ---- what it cannot be made of
+# ---- invalid arguments
 
 
-def test_what_makes_no_model_is_refused():
+def test_invalid_arguments_are_refused():
     item, binary = ItemFeature(NUM_ITEMS, 3), Binary("like")
     other = ItemFeature(NUM_ITEMS, 3, name="other")
     history = HistoryFeature(item, 4)
@@ -520,7 +518,7 @@ def test_what_makes_no_model_is_refused():
         RankingModel([item], [binary], task_balance=FixedWeights({"click": 1}))
 
 
-def test_a_history_may_have_an_item_feature_of_its_own():
+def test_a_history_may_have_a_separate_item_feature():
     item, own = ItemFeature(NUM_ITEMS, 3), ItemFeature(NUM_ITEMS, 2, name="met")
     model = RankingModel([item, HistoryFeature(own, 4)], [Binary("like")])
     rows = new_rows()
@@ -531,7 +529,7 @@ def test_a_history_may_have_an_item_feature_of_its_own():
     )
 
 
-def test_histories_share_an_item_feature_that_is_no_feature_of_its_own():
+def test_histories_share_an_item_feature_that_is_not_a_feature_of_the_model():
     item = ItemFeature(NUM_ITEMS, 3, seed=1)
     histories = [HistoryFeature(item, size, name=f"last_{size}", seed=size) for size in (4, 2)]
     model = planted(RankingModel(histories, [Binary("like")], seed=0))
@@ -543,7 +541,7 @@ def test_histories_share_an_item_feature_that_is_no_feature_of_its_own():
     np.testing.assert_array_equal(again.predictions(rows)["like"], model.predictions(rows)["like"])
 
 
-def test_a_table_has_one_feature():
+def test_a_table_belongs_to_one_feature():
     item = ItemFeature(5, 2)
     user = IdFeature("user_id", 5, 2, "query", table=item.table)
     for features in ([user, item], [user, HistoryFeature(item, 3)]):
@@ -557,7 +555,7 @@ def test_a_table_has_one_feature():
 @pytest.mark.parametrize(
     "balance", [nightly(None), nightly(UncertaintyWeights), GradientNormWeights]
 )
-def test_a_saved_model_answers_the_same_and_goes_on_training_the_same(balance, tmp_path):
+def test_a_loaded_model_predicts_and_trains_the_same(balance, tmp_path):
     if balance is None:
         model = new_model(dropout=0.1, projection_dim=2)
     else:
@@ -581,7 +579,10 @@ def test_a_saved_model_answers_the_same_and_goes_on_training_the_same(balance, t
     assert int(again.optimizer.iterations) == 3
     losses = [m.evaluate(batches, verbose=0, return_dict=True) for m in (model, again)]
     assert losses[0] == losses[1]
-    for trained in (model, again):  # without dropout, whose random numbers go on in one alone
+    for trained in (
+        model,
+        again,
+    ):  # without dropout, whose random numbers continue in one model only
         for layer in trained.dropouts:
             layer.rate = 0.0
         trained.fit(batches, verbose=0)
@@ -612,7 +613,7 @@ def test_a_seed_fixes_a_training():
     assert not np.allclose(outcomes[0], outcomes[2])
 
 
-def test_the_fingerprint_knows_weights_and_arguments_and_nothing_else():
+def test_the_fingerprint_depends_on_weights_and_arguments_only():
     model = new_model(balance=UncertaintyWeights())
     before = model.fingerprint()
     assert before == new_model(balance=UncertaintyWeights()).fingerprint()
@@ -625,7 +626,7 @@ def test_the_fingerprint_knows_weights_and_arguments_and_nothing_else():
     assert new_model(balance=UncertaintyWeights(), dropout=0.1).fingerprint() != before
 
 
-def test_parameters_are_those_that_answer():
+def test_parameters_are_those_used_at_inference():
     model = RankingModel(
         [IdFeature("user_id", 5, 2, "query"), ItemFeature(3, 4, np.ones((3, 7)))],
         [Ordinal("stars"), Binary("like")],
@@ -678,13 +679,13 @@ def test_it_learns_a_planted_rating_and_click_from_ids_and_a_number_to_near_the_
     )
     model.compile(tf.keras.optimizers.Adam(0.01))
     model.fit(train, batch_size=200, epochs=8, verbose=0)
-    said = model.predictions(test)
-    error = np.asarray(said["rating"]) - rating[4500:]
+    output = model.predictions(test)
+    error = np.asarray(output["rating"]) - rating[4500:]
     best = np.sqrt(np.mean((np.clip(mean, 1, 5) - rating)[4500:] ** 2))
     assert np.std(rating) > 0.6 > 1.15 * best > np.sqrt(np.mean(error**2))
-    yes, shares = like[4500:] > 0.5, np.asarray(said["like"])
+    yes, shares = like[4500:] > 0.5, np.asarray(output["like"])
     known = probability[4500:]
-    # calibrated: in the two halves of what can be known, the mean is that of the labels, within
+    # calibrated: in the two halves of the predictable part, the mean is that of the labels, within
     # three standard errors of 750 draws, 0.05, and what the training draws leave
     for half in (known > 0.5, known < 0.5):
         assert shares[half].mean() == pytest.approx(yes[half].mean(), abs=0.06)

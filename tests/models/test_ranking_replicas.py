@@ -1,7 +1,7 @@
 """Two replicas train a ranking model as one does with the same global batch.
 
 TensorFlow splits the processor into two devices only before it starts, so all training happens in a
-process of its own: this file, run as a script. It prints what came out; the tests compare.
+separate process: this file, run as a script. It prints the results; the tests compare.
 """
 
 import json
@@ -17,7 +17,7 @@ from tfrs_distill.models.task_balance import GradientNormWeights, UncertaintyWei
 from tfrs_distill.models.tasks import Binary, Regression
 
 BALANCES = {"fixed": None, "uncertainty": UncertaintyWeights, "gradient norm": GradientNormWeights}
-BATCH_SIZE, NUM_ROWS = 8, 17  # the last batch is one row: a replica gets nothing
+BATCH_SIZE, NUM_ROWS = 8, 17  # the last batch is one row: a replica gets none
 
 
 def batches():
@@ -104,7 +104,7 @@ def test_two_replicas_train_as_one(outcomes, name):
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", BALANCES)
-def test_two_replicas_log_what_one_does(outcomes, name):
+def test_two_replicas_log_the_same_as_one(outcomes, name):
     one, two = outcomes[name]
     for kind in ("logs", "evaluation"):
         assert set(one[kind]) == set(two[kind])

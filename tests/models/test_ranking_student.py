@@ -67,7 +67,7 @@ def test_a_student_is_a_ranking_model_that_is_saved_under_its_own_name(tmp_path)
         np.testing.assert_array_equal(again.predictions(ODD_ROWS)[name], values)
 
 
-def test_a_tflite_file_of_builtin_operators_says_the_same_of_rows_and_of_a_querys_items(tmp_path):
+def test_a_tflite_file_of_builtin_operators_returns_the_same_for_rows_and_a_querys_items(tmp_path):
     """Also of unknown ids, missing numbers, empty texts and histories; more rows than traced."""
     student = new_student()
     random = np.random.default_rng(0)
@@ -100,8 +100,8 @@ def test_a_tflite_file_of_builtin_operators_says_the_same_of_rows_and_of_a_query
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         path = tmp_path / f"{name}.tflite"
         path.write_bytes(converter.convert())
-        said = TFLiteModel(path).run("serving_default", given[name])
-        assert set(said) == set(expected[name])
+        output = TFLiteModel(path).run("serving_default", given[name])
+        assert set(output) == set(expected[name])
         for task, values in expected[name].items():
             assert np.isfinite(values).all()
-            np.testing.assert_allclose(said[task], values, rtol=1e-4, atol=1e-5)  # float32
+            np.testing.assert_allclose(output[task], values, rtol=1e-4, atol=1e-5)  # float32

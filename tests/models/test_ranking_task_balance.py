@@ -1,4 +1,4 @@
-"""How several tasks' losses become one: weights given, learnt, and moved by gradients."""
+"""Combining several tasks' losses: fixed weights, learned weights, gradient norms."""
 
 import math
 
@@ -30,7 +30,7 @@ def constants(losses):
 @pytest.mark.parametrize(
     "weights, total", [(None, 1.75), ({"like": 4.0}, 2.5), ({"rating": 0.0, "like": 2.0}, 0.5)]
 )
-def test_fixed_weights_are_1_unless_given(weights, total):
+def test_fixed_weights_are_1_by_default(weights, total):
     assert float(prepared(FixedWeights(weights)).combine(constants(LOSSES))) == total
 
 
@@ -39,12 +39,12 @@ def test_fixed_weights_have_nothing_to_train():
 
 
 @pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
-def test_weights_that_cannot_be_are_refused(weight):
+def test_invalid_weights_are_refused(weight):
     with pytest.raises(ValueError, match="finite and at least 0. Received: .* for task 'like'"):
         FixedWeights({"like": weight})
 
 
-def test_a_weight_of_no_task_is_refused():
+def test_a_weight_of_an_unknown_task_is_refused():
     with pytest.raises(
         ValueError, match=r"weighs \['click'\], but the tasks are \['rating', 'like"
     ):
@@ -74,7 +74,7 @@ def test_the_log_variances_learn_the_best_weights_of_constant_losses():
     np.testing.assert_allclose(np.exp(-balance.log_variances), [1 / 3, 2.0], rtol=1e-3)
 
 
-def test_a_task_without_a_labelled_row_leaves_its_log_variance_alone():
+def test_a_task_without_a_labelled_row_does_not_change_its_log_variance():
     balance = prepared(UncertaintyWeights())
     balance.log_variances.assign([0.5, 0.5])
     with tf.GradientTape() as tape:
@@ -115,7 +115,7 @@ def moved_by_hand(weights, values, first, norms, alpha, learning_rate):
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.5])
 def test_gradient_norm_weights_move_as_algorithm_1_says(alpha):
-    """In the second step "rating" lags so far behind that alpha decides which way it moves."""
+    """In the second step "rating" lags so far behind that alpha determines its direction."""
     balance = prepared(GradientNormWeights(alpha, learning_rate=0.05))
     shared, norms = tf.Variable([0.0, 0.0]), np.array([5.0, 1.0])
     expected, first = np.ones(2), np.array([1.0, 1.0])
@@ -128,7 +128,7 @@ def test_gradient_norm_weights_move_as_algorithm_1_says(alpha):
     np.testing.assert_array_equal(balance.first_losses, first)
 
 
-def test_with_alpha_0_the_gradients_become_equally_long():
+def test_with_alpha_0_the_gradient_norms_become_equal():
     balance = prepared(GradientNormWeights(alpha=0.0, learning_rate=0.02))
     shared = tf.Variable([0.0, 0.0])
     for _ in range(100):
@@ -138,8 +138,8 @@ def test_with_alpha_0_the_gradients_become_equally_long():
     np.testing.assert_allclose(np.sum(balance.task_weights), 2.0, rtol=1e-6)
 
 
-def test_a_task_that_lags_behind_is_pulled():
-    """Equal gradients; "like" stays where it began while "rating" has learnt."""
+def test_a_task_that_lags_behind_gets_more_weight():
+    """Equal gradients; "like" stays at its start while "rating" has learned."""
     balance = prepared(GradientNormWeights(alpha=1.0))
     shared = tf.Variable([0.0, 0.0])
     for value in (1.0, 0.5, 0.25, 0.125):
@@ -147,7 +147,7 @@ def test_a_task_that_lags_behind_is_pulled():
     assert balance.task_weights[1] > 1 > balance.task_weights[0]
 
 
-def test_the_weights_of_the_losses_get_no_gradient_and_the_shared_ones_the_weighted_one():
+def test_the_loss_weights_get_no_gradient_and_the_shared_weights_the_weighted_one():
     balance = prepared(GradientNormWeights())
     balance.task_weights.assign([0.5, 1.5])
     shared = tf.Variable([0.0, 0.0])
@@ -157,7 +157,7 @@ def test_the_weights_of_the_losses_get_no_gradient_and_the_shared_ones_the_weigh
     assert balance.trainable_variables == []
 
 
-def test_nothing_moves_in_evaluation():
+def test_nothing_changes_in_evaluation():
     balance = prepared(GradientNormWeights())
     balance.task_weights.assign([0.5, 1.5])
     assert float(balance.combine(constants(LOSSES))) == 0.5 * 1.5 + 1.5 * 0.25
@@ -165,7 +165,7 @@ def test_nothing_moves_in_evaluation():
     np.testing.assert_array_equal(balance.first_losses, [0, 0])
 
 
-def test_a_task_without_a_labelled_row_is_left_out_of_the_move():
+def test_a_task_without_a_labelled_row_is_excluded_from_the_update():
     balance = prepared(GradientNormWeights(alpha=1.0))
     shared = tf.Variable([0.0, 0.0])
     step(balance, shared, values={"rating": 1.0, "like": 0.0}, scale={"like": 0.0})
@@ -176,7 +176,7 @@ def test_a_task_without_a_labelled_row_is_left_out_of_the_move():
     assert np.isfinite(balance.task_weights).all()
 
 
-def test_a_task_that_does_not_touch_the_shared_weights_is_left_out_of_the_move():
+def test_a_task_without_shared_weights_is_excluded_from_the_update():
     balance = prepared(GradientNormWeights())
     shared, own = tf.Variable([1.0]), tf.Variable([1.0])
     with tf.GradientTape(persistent=True) as tape:
@@ -186,7 +186,7 @@ def test_a_task_that_does_not_touch_the_shared_weights_is_left_out_of_the_move()
 
 
 def test_rows_of_a_table_that_are_read_twice_count_as_one_gradient():
-    """The gradient of an embedding lists a row once for every time it was read."""
+    """The gradient of an embedding lists a row once for every read."""
     balance = prepared(GradientNormWeights(alpha=0.0, learning_rate=0.05))
     table = tf.Variable([[1.0], [1.0]])
     with tf.GradientTape(persistent=True) as tape:
@@ -199,7 +199,7 @@ def test_rows_of_a_table_that_are_read_twice_count_as_one_gradient():
     np.testing.assert_allclose(balance.task_weights, expected, rtol=1e-6)
 
 
-def test_no_weight_falls_to_0():
+def test_no_weight_becomes_0():
     balance = prepared(GradientNormWeights(alpha=0.0, learning_rate=10.0))
     shared = tf.Variable([0.0, 0.0])
     for _ in range(5):

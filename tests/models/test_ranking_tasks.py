@@ -1,4 +1,4 @@
-"""Tasks: losses and predictions against float64 NumPy, labels that are refused, metrics."""
+"""Tasks: losses and predictions against float64 NumPy, invalid labels, metrics."""
 
 import re
 
@@ -48,7 +48,7 @@ def logits_of(task, size=2.0, num_rows=4):
 
 
 def loss_by_hand(task, labels, logits):
-    """Float64, from the equations in the docstrings."""
+    """Float64, by the equations in the docstrings."""
     labels = np.asarray(labels, np.float64)
     if isinstance(task, Binary):
         p = sigmoid(logits[:, 0])
@@ -81,7 +81,7 @@ def prediction_by_hand(task, logits):
 
 
 @pytest.mark.parametrize("name", ["binary", "ordinal", "distribution", "next item"])
-def test_label_smoothing_mixes_the_labels_with_even_ones(name):
+def test_label_smoothing_mixes_labels_with_uniform_ones(name):
     plain, labels = TASKS[name]
     task = type(plain).from_config(plain.get_config() | {"label_smoothing": 0.3})
     logits = logits_of(task)
@@ -108,15 +108,15 @@ def test_the_loss_is_the_equation_in_every_row(task, labels, size):
     logits = logits_of(task, size)
     with np.errstate(divide="ignore"):
         expected = loss_by_hand(task, labels, logits)
-    fine = np.isfinite(expected) & (expected < 30)  # where float64 probabilities still tell
-    said = task.loss(tf.constant(labels), tf.constant(logits, tf.float32))
-    assert said.shape == (4,) and said.dtype == tf.float32 and np.isfinite(said).all()
+    fine = np.isfinite(expected) & (expected < 30)  # where float64 probabilities are accurate
+    output = task.loss(tf.constant(labels), tf.constant(logits, tf.float32))
+    assert output.shape == (4,) and output.dtype == tf.float32 and np.isfinite(output).all()
     # float32; logits of size 30 cancel to a loss
-    np.testing.assert_allclose(said.numpy()[fine], expected[fine], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(output.numpy()[fine], expected[fine], rtol=1e-4, atol=1e-5)
 
 
 @every_task
-def test_tfrs_own_task_computes_the_same_loss_with_weights(task, labels):
+def test_the_task_of_tfrs_computes_the_same_loss_with_weights(task, labels):
     logits = logits_of(task)
     ranking = task.as_tfrs()
     assert isinstance(ranking, tfrs.tasks.Ranking)
@@ -124,16 +124,16 @@ def test_tfrs_own_task_computes_the_same_loss_with_weights(task, labels):
     expected = loss_by_hand(task, labels, logits)
     arguments = tf.constant(labels), tf.constant(logits, tf.float32)
     np.testing.assert_allclose(ranking(*arguments, compute_metrics=False), expected, rtol=1e-4)
-    said = ranking(*arguments, sample_weight=tf.constant(weights, tf.float32))
-    np.testing.assert_allclose(said, weights * expected, rtol=1e-4)
+    output = ranking(*arguments, sample_weight=tf.constant(weights, tf.float32))
+    np.testing.assert_allclose(output, weights * expected, rtol=1e-4)
 
 
-def test_the_default_of_tfrs_ranking_task_takes_logits_for_probabilities():
-    """The numbers of the docstring: why no task is run with the default."""
+def test_the_default_loss_of_the_tfrs_ranking_task_takes_logits_for_probabilities():
+    """The numbers of the docstring: why no task runs with the default."""
     labels, logits = tf.constant([[1.0], [0.0]]), tf.constant([[3.0], [-3.0]])
     assert float(tfrs.tasks.Ranking()(labels, logits)) == pytest.approx(0.0, abs=1e-6)
-    said = Binary("like").as_tfrs()(labels[:, 0], logits)
-    np.testing.assert_allclose(said, [np.log1p(np.exp(-3))] * 2, rtol=1e-5)
+    output = Binary("like").as_tfrs()(labels[:, 0], logits)
+    np.testing.assert_allclose(output, [np.log1p(np.exp(-3))] * 2, rtol=1e-5)
     assert np.log1p(np.exp(-3)) == pytest.approx(0.049, abs=5e-4)
     wrong = tf.constant([[-3.0], [3.0]])
     with tf.GradientTape(persistent=True) as tape:
@@ -145,11 +145,11 @@ def test_the_default_of_tfrs_ranking_task_takes_logits_for_probabilities():
 
 
 @every_task
-def test_predictions_are_in_the_labels_unit(task, labels):
+def test_predictions_are_in_label_units(task, labels):
     logits = logits_of(task)
-    said = task.predict(tf.constant(logits, tf.float32))
-    assert said.dtype == tf.float32
-    np.testing.assert_allclose(said, prediction_by_hand(task, logits), rtol=1e-5)
+    output = task.predict(tf.constant(logits, tf.float32))
+    assert output.dtype == tf.float32
+    np.testing.assert_allclose(output, prediction_by_hand(task, logits), rtol=1e-5)
     reduced = task.predict(tf.cast(tf.constant(logits), tf.bfloat16))
     assert reduced.dtype == tf.float32
 
@@ -184,15 +184,15 @@ def test_the_gradient_is_that_of_the_equation(task, labels):
 def test_the_probability_of_the_rows_own_item_is_its_share_of_the_softmax():
     task = NextItem("next", 3)
     logits = tf.math.log(tf.constant([[0.2, 0.5, 0.3]] * 5))
-    said = task.probability(logits, tf.constant([1, 2, 3, 0, 4]))
-    np.testing.assert_allclose(said, [0.2, 0.5, 0.3, 0.0, 0.0], rtol=1e-6)
+    output = task.probability(logits, tf.constant([1, 2, 3, 0, 4]))
+    np.testing.assert_allclose(output, [0.2, 0.5, 0.3, 0.0, 0.0], rtol=1e-6)
 
 
 # ---- labels
 
 
 @every_task
-def test_right_labels_pass(task, labels):
+def test_valid_labels_pass(task, labels):
     task.check(np.array([*labels, NAN]))
     task.check(np.array(labels, np.float32))
     assert np.asarray(task.are_labels(np.array(labels))).all()
@@ -236,7 +236,7 @@ def test_a_task_without_any_label_is_refused(task, labels):
 @every_task
 def test_labels_of_another_shape_are_refused(task, labels):
     with pytest.raises(
-        InputError, match=r"one label a row, \[num_rows\]. Received: shape \(4, 1\)"
+        InputError, match=r"one label per row, \[num_rows\]. Received: shape \(4, 1\)"
     ):
         task.check(np.array(labels)[:, None])
 
@@ -247,7 +247,7 @@ def test_a_binary_task_of_one_class_is_refused(only, missing):
     with pytest.raises(InputError, match=words):
         Binary("like").check(np.array([only, NAN, only], np.float64))
     Binary("like").check(np.array([only, NAN, 0.9]))
-    Binary("like").check(np.array([0.3, 0.3]))  # soft labels of one value say something
+    Binary("like").check(np.array([0.3, 0.3]))  # soft labels of one value are informative
 
 
 # ---- heads
@@ -264,7 +264,7 @@ def test_a_binary_task_of_one_class_is_refused(only, missing):
         (RatingDistribution("dist", LEVELS), (1 + 2 + 3 + 4.5) / 4),
     ],
 )
-def test_an_untrained_head_says_the_initial_prediction(task, expected):
+def test_an_untrained_head_returns_the_initial_prediction(task, expected):
     head = task.head(seed=0, dtype="float32")
     logits = head(tf.zeros([2, 7]))
     assert logits.shape == (2, task.width) and head.name == task.name
@@ -272,7 +272,7 @@ def test_an_untrained_head_says_the_initial_prediction(task, expected):
     assert np.abs(head(tf.ones([2, 7])) - logits).max() > 1e-3  # and reads its inputs
 
 
-def test_thresholds_are_ordered_whatever_the_weights():
+def test_thresholds_are_ordered_for_any_weights():
     head = Ordinal("stars", range(6)).head(seed=0, dtype="float32")
     head(tf.zeros([1, 3]))
     for seed in range(5):
@@ -291,7 +291,7 @@ def test_the_thresholds_are_subtracted_from_one_score():
     np.testing.assert_allclose(score - logits, [[-np.log(3), 0.0, np.log(3)]] * 4, atol=1e-5)
 
 
-def test_an_ordinal_task_of_two_levels_is_a_binary_one():
+def test_an_ordinal_task_of_two_levels_equals_a_binary_one():
     task = Ordinal("like", (0, 1))
     labels, logits = tf.constant([0.0, 1.0]), tf.constant([[0.3], [-2.0]])
     np.testing.assert_allclose(
@@ -333,24 +333,24 @@ def test_a_ratings_metrics_are_the_errors_of_its_predictions(name, weights):
     error = prediction_by_hand(task, logits) - labels
     rmse = np.sqrt(np.average(error**2, weights=weights))
     mae = np.average(np.abs(error), weights=weights)
-    said = fed(task, labels, logits, weights)
-    assert said == pytest.approx(
+    output = fed(task, labels, logits, weights)
+    assert output == pytest.approx(
         {f"{task.name}_root_mean_squared_error": rmse, f"{task.name}_mean_absolute_error": mae},
         rel=1e-5,
     )
 
 
-def test_binary_metrics_are_auc_and_accuracy_of_soft_labels_too():
+def test_binary_metrics_are_auc_and_accuracy_also_for_soft_labels():
     labels = [1.0, 0.0, 0.9, 0.2]
     logits = np.array([[2.0], [1.0], [0.5], [-1.0]])
-    said = fed(Binary("like"), labels, logits)
-    # yes: 2.0 and 0.5; no: 1.0 and -1.0; three of four pairs are in order
-    assert said == pytest.approx({"like_auc": 3 / 4, "like_accuracy": 3 / 4}, abs=1e-3)
-    said = fed(Binary("like"), labels, logits, np.array([1.0, 0.0, 1.0, 1.0]))
-    assert said == pytest.approx({"like_auc": 1.0, "like_accuracy": 1.0}, abs=1e-3)
+    output = fed(Binary("like"), labels, logits)
+    # positive: 2.0 and 0.5; negative: 1.0 and -1.0; three of four pairs are in order
+    assert output == pytest.approx({"like_auc": 3 / 4, "like_accuracy": 3 / 4}, abs=1e-3)
+    output = fed(Binary("like"), labels, logits, np.array([1.0, 0.0, 1.0, 1.0]))
+    assert output == pytest.approx({"like_auc": 1.0, "like_accuracy": 1.0}, abs=1e-3)
 
 
-def test_the_next_items_metric_is_the_share_among_the_ten_likeliest():
+def test_the_next_items_metric_is_the_share_in_the_top_10():
     task = NextItem("next", 30)
     logits = np.tile(np.arange(30.0, 0, -1), (4, 1))
     labels = [1.0, 10.0, 11.0, 30.0]
@@ -388,12 +388,12 @@ def test_tasks_of_other_arguments_differ():
 
 
 @every_task
-def test_what_stands_in_for_a_missing_label_is_a_valid_one(task, labels):
+def test_the_replacement_of_a_missing_label_is_valid(task, labels):
     assert task.are_labels(np.array([task.valid_label]))[0]
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "a b", "_a"])
-def test_names_that_cannot_be_a_column_are_refused(name):
+def test_names_that_are_not_a_column_are_refused(name):
     with pytest.raises(ValueError, match="A task's name must be of letters.*Received: "):
         Binary(name)
 
@@ -404,32 +404,34 @@ def test_an_initial_probability_is_within_0_and_1(share):
         Binary("like", initial_prediction=share)
 
 
-def test_ranges_and_levels_that_make_no_sense_are_refused():
+def test_invalid_ranges_and_levels_are_refused():
     with pytest.raises(ValueError, match="`low` must be below `high`. Received: low=5, high=1"):
         Regression("rating", 5, 1)
     with pytest.raises(ValueError, match="must be within low=1 and high=5. Received: .*=6"):
         Regression("rating", 1, 5, initial_prediction=6)
     for levels in [(1,), (2, 1), (1, 1), (1, NAN), (1, float("inf"))]:
         for kind in (Ordinal, RatingDistribution):
-            with pytest.raises(ValueError, match="at least 2 finite numbers, rising. Received: "):
+            with pytest.raises(
+                ValueError, match="at least 2 finite, ascending numbers. Received: "
+            ):
                 kind("rating", levels)
 
 
-def test_the_base_says_nothing_by_itself():
+def test_the_base_class_is_abstract():
     task = RankingTask("any", 1)
     with pytest.raises(NotImplementedError):
         task.predict(tf.zeros([1, 1]))
 
 
-def test_of_equal_logits_the_catalogues_first_ten_are_the_likeliest():
+def test_for_equal_logits_the_top_10_are_the_catalogues_first():
     task, labels = NextItem("next", 30), [1.0, 10.0, 11.0, 30.0]
     assert fed(task, labels, np.zeros((4, 30))) == {"next_hit_rate@10": 0.5}
     logits = np.zeros((4, 30))
-    logits[:, :9] = -1.0  # 10 to 19 are the likeliest
+    logits[:, :9] = -1.0  # 10 to 19 are the top 10
     assert fed(task, labels, logits) == {"next_hit_rate@10": 0.5}
 
 
-def test_a_catalogue_of_fewer_than_ten_items_is_hit_by_all():
+def test_a_catalogue_of_fewer_than_ten_items_always_hits():
     logits = np.random.default_rng(0).normal(size=(4, 5))
     assert fed(NextItem("next", 5), [1.0, 5.0, 2.0, 3.0], logits) == {"next_hit_rate@10": 1.0}
 
@@ -449,7 +451,7 @@ TENTHS = (0.1, 0.2, 0.3, 0.7)
     ],
     ids=lambda task: type(task).__name__,
 )
-def test_labels_that_float32_rounds_are_labels_whatever_type_they_come_in(task, dtype):
+def test_labels_that_float32_rounds_are_valid_for_any_type(task, dtype):
     """0.1 and 0.3 are rounded up in float32, 0.7 down."""
     ends = [task.low, task.high] if isinstance(task, Regression) else TENTHS
     task.check(np.array([*ends, NAN], dtype))
@@ -466,8 +468,8 @@ def test_a_mean_of_float32_labels_may_be_the_initial_prediction():
     assert Regression("rating", 0.7, 1.1, initial_prediction=mean).initial_prediction == mean
 
 
-def test_levels_that_are_one_in_float32_are_refused():
-    with pytest.raises(ValueError, match="must be at least 2 finite numbers, rising"):
+def test_levels_that_are_equal_in_float32_are_refused():
+    with pytest.raises(ValueError, match="must be at least 2 finite, ascending numbers"):
         Ordinal("rating", (1.0, 1.0 + 1e-9))
 
 
@@ -482,7 +484,7 @@ def test_levels_that_are_one_in_float32_are_refused():
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, RankingTask) else None,
 )
-def test_a_task_is_distilled_by_what_its_logits_are(task, loss):
+def test_the_activation_of_a_task_determines_its_distillation_loss(task, loss):
     made = task.distillation_loss(3.0)
     assert type(made) is loss
     assert getattr(made, "temperature", 3.0) == 3.0

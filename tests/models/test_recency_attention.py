@@ -1,4 +1,4 @@
-"""Recency attention against float64 NumPy, and what it is before it has learned."""
+"""Recency attention against float64 NumPy, and its untrained form."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from tfrs_distill.models import RecencyAttention
 
 
 def attention_in_numpy(layer, embeddings, mask):
-    """Every block, row, head and position written out; rows of `mask` start with an item."""
+    """Every block, row, head and position in loops; rows of `mask` start with an item."""
     items = outputs = np.float64(embeddings)
     if not layer.reads_order:
         outputs = average_in_numpy(np.ones(items.shape[1]), items, mask)
@@ -70,7 +70,7 @@ def test_float64_reference(num_blocks, reads_order):
 
 
 @pytest.mark.parametrize("reads_order", [True, False])
-def test_removed_heads_are_heads_whose_output_is_zero(reads_order):
+def test_removed_heads_equal_heads_with_zero_output(reads_order):
     embeddings, mask = example()
     embeddings, mask = tf.constant(embeddings, tf.float32), tf.constant(mask)
     arguments = {"num_blocks": 2, "num_heads": 3, "reads_order": reads_order}
@@ -84,7 +84,7 @@ def test_removed_heads_are_heads_whose_output_is_zero(reads_order):
     layer.distance_bias.assign(
         [whole.distance_bias.numpy()[block, heads] for block, heads in enumerate(kept_heads)]
     )
-    # Heads are 2 wide: those that stay have these columns of the values, queries and keys.
+    # Heads are 2 wide: the kept ones have these columns of the values, queries and keys.
     columns = [[0, 1, 4, 5], [2, 3, 4, 5]]
     for block, entries in enumerate(columns):
         for part, (source, target) in enumerate(zip(whole.blocks[block], layer.blocks[block])):
@@ -92,7 +92,7 @@ def test_removed_heads_are_heads_whose_output_is_zero(reads_order):
             if part in (1, 2):
                 both = entries + [6 + entry for entry in entries] if part == 1 else entries
                 weights = [weights[0][:, both], weights[1][both]]
-            if part == 3 and block == 0:  # what it read of the other heads is 0
+            if part == 3 and block == 0:  # the weights that read the other heads are 0
                 weights[0] = weights[0][entries]
             target.set_weights(weights)
         value = whole.blocks[block][2]
@@ -114,13 +114,13 @@ def test_an_equal_layer_is_built_from_the_configuration():
     again(embeddings, mask)
     again.set_weights(layer.get_weights())
     np.testing.assert_array_equal(again(embeddings, mask), layer(embeddings, mask))
-    # A whole layer is described as it always was: fingerprints are of configurations.
+    # A layer with all heads has an unchanged configuration: fingerprints depend on it.
     assert not {"kept_heads", "hidden_units", "rank"} & set(RecencyAttention(4, 6).get_config())
 
 
 @pytest.mark.parametrize("kept_heads", [[[0]], [[0], [0, 1]], [[], []], [[0], [3]], [[1, 0]] * 2])
-def test_heads_that_are_not_there_are_refused(kept_heads):
-    words = r"heads of each of 2 blocks.* numbers in order from 0 to 2\. Received: kept_heads=\["
+def test_heads_that_do_not_exist_are_refused(kept_heads):
+    words = r"of each of 2 blocks.* ascending numbers from 0 to 2\. Received: kept_heads=\["
     with pytest.raises(ValueError, match=words):
         RecencyAttention(4, 6, num_blocks=2, num_heads=3, kept_heads=kept_heads)
 

@@ -1,7 +1,7 @@
-"""What replicas share, by hand: two devices with different numbers of rows.
+"""Sharing between replicas, by hand: two devices with different numbers of rows.
 
 TensorFlow splits the processor into two devices only before it starts, so the values come from a
-process of its own: this file, run as a script.
+separate process: this file, run as a script.
 """
 
 import json
@@ -25,7 +25,7 @@ def main():
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
     def here(per_replica):
-        """This replica's own."""
+        """The value on this replica."""
         context = tf.distribute.get_replica_context()
         return tf.switch_case(
             context.replica_id_in_sync_group,
@@ -41,7 +41,7 @@ def main():
         return everywhere, tape.gradient(total, values)
 
     def on_two(function):
-        """What a function gives on each replica, eagerly or in a graph."""
+        """A function's result on each replica, eagerly or in a graph."""
         results = strategy.run(function)
         local = strategy.experimental_local_results
         if isinstance(results, tuple):
@@ -50,7 +50,7 @@ def main():
 
     def mean(means, weights):
         def term():
-            # Two rows a replica, whose mean is as given.
+            # Two rows per replica, with the given mean.
             values = tf.stack([here(means) - 1.0, here(means) + 1.0])
             found = term_of(values, here(weights) * tf.constant([0.5, 0.5]))
             return found.part, found.mean, found.weight
@@ -80,7 +80,7 @@ def on_two_replicas():
     return printed_by(__file__, timeout=300)
 
 
-def test_one_replica_outside_a_strategy_and_beside_a_step(on_two_replicas):
+def test_there_is_one_replica_outside_a_strategy_and_outside_a_step(on_two_replicas):
     assert num_replicas() == 1
     assert on_two_replicas["beside a step"] == 1
     assert on_two_replicas["num_replicas"] == [2, 2]
@@ -96,13 +96,11 @@ def test_one_replica_keeps_its_values_and_its_mean():
 
 
 @pytest.mark.parametrize("how", ["gathered", "gathered in a graph"])
-def test_own_values_come_first_and_gradients_are_summed_over_all_who_used_them(
-    on_two_replicas, how
-):
+def test_own_values_come_first_and_gradients_are_summed_over_all_replicas(on_two_replicas, how):
     (first, first_gradient), (second, second_gradient) = on_two_replicas[how]
     assert first == [1.0, 2.0, 10.0, 20.0, 30.0]
     assert second == [10.0, 20.0, 30.0, 1.0, 2.0]
-    # The first replica's values stand at places 0 and 1 there, at 3 and 4 on the second replica.
+    # The first replica's values are at 0 and 1 there, at 3 and 4 on the second replica.
     assert first_gradient == [1.0 + 40.0, 2.0 + 50.0]
     assert second_gradient == [10.0 + 3.0, 20.0 + 4.0, 30.0 + 5.0]
 
@@ -114,11 +112,11 @@ def test_ids_in_rows_are_gathered_along_the_first_axis(on_two_replicas):
     ]
 
 
-def test_a_replica_without_rows_gathers_the_others(on_two_replicas):
+def test_a_replica_without_rows_gathers_the_others_rows(on_two_replicas):
     assert on_two_replicas["gathered nothing"] == [[7], [7]]
 
 
-def test_parts_of_the_mean_add_up_to_the_global_batchs(on_two_replicas):
+def test_parts_of_the_mean_sum_to_that_of_the_global_batch(on_two_replicas):
     # Part, mean and weight: (1 * 2 + 3 * 5) / 4 = 4.25, whose parts are 0.5 and 3.75.
     assert on_two_replicas["mean"] == [[0.5, 1.0, 4.0], [3.75, 7.5, 4.0]]
     assert on_two_replicas["mean of one"] == [[0.0, 0.0, 3.0], [5.0, 10.0, 3.0]]

@@ -1,4 +1,4 @@
-"""The student: its size, its exact untrained loss, what it learns, and its round trip."""
+"""The student: its size, its exact untrained loss, its training, and its round trip."""
 
 import itertools
 import math
@@ -39,12 +39,12 @@ def test_from_history_is_an_item_table_and_a_decayed_average():
     assert student.query_tower.encoder.dropout_rate == 0.25
     assert (student.num_items, student.max_history, student.name) == (NUM_ITEMS, 4, "pupil")
     # Embeddings and biases of 10 ids, 4 distances, normalisation, two dense layers 4 - 8 - 4, and
-    # the query of nothing.
+    # the empty query.
     assert student.num_parameters == 10 * 5 + 4 + 8 + (4 * 8 + 8) + (8 * 4 + 4) + 4
 
 
 @pytest.mark.parametrize("max_history", [4, 6])
-def test_it_answers_before_and_after_it_has_been_fitted(windows, max_history):
+def test_it_works_before_and_after_fitting(windows, max_history):
     windows = random_windows(num_items=NUM_ITEMS, max_history=max_history)
     student = student_of(max_history=max_history)
     history = tf.constant([[0, 3, 0, 1, 99, 2, 7]])
@@ -66,7 +66,7 @@ def test_untrained_without_embeddings_its_loss_is_ln_num_items(windows, batch_si
 
 
 @pytest.mark.parametrize("exclude_seen", [False, True])
-def test_label_smoothing_is_a_teacher_to_whom_all_candidates_are_alike(windows, exclude_seen):
+def test_label_smoothing_equals_a_teacher_of_uniform_probabilities(windows, exclude_seen):
     candidates = Candidates(exclude_seen=exclude_seen)
     plain, smoothed = (
         student_of(candidates=candidates, label_smoothing=share) for share in (0.0, 0.6)
@@ -82,7 +82,7 @@ def test_label_smoothing_is_a_teacher_to_whom_all_candidates_are_alike(windows, 
     np.testing.assert_allclose(smoothed.hard_loss(batch, smoothed(batch)), expected, rtol=1e-5)
 
 
-def test_seed_fixes_what_is_learnt(windows):
+def test_seed_fixes_the_training(windows):
     def curve(seed):
         student = student_of(dropout=0.3, seed=seed)
         student.compile(optimizer=tf.keras.optimizers.Adam(0.1))
@@ -94,15 +94,15 @@ def test_seed_fixes_what_is_learnt(windows):
     assert abs(np.subtract(curve(2), first)).max() > 1e-3
 
 
-def test_it_learns_who_follows_whom():
-    """Even items follow even ones: every unseen item of the own block is ranked above the rest."""
+def test_it_learns_which_items_follow():
+    """Even items follow even ones: every unseen item of the same block is ranked above the rest."""
     random = np.random.default_rng(0)
     sequences = [2 * random.permutation(8)[:6] + 1 + user % 2 for user in range(40)]
     windows = windows_from(sequences, num_items=16, max_history=6)
     student = student_of(num_items=16, max_history=6)
     student.compile(optimizer=tf.keras.optimizers.Adam(0.05))
     curve = student.fit(windows.batches(16, seed=0), epochs=15, verbose=0).history["loss"]
-    # ln 16 before; the block of 8 alone leaves ln 8.
+    # ln 16 before; with the block of 8 known, ln 8.
     assert curve[-1] < math.log(8) + 0.1 < curve[0]
     histories = [[2, 4, 6], [16], [1, 3, 5], [15]]
     for history in histories:
@@ -166,7 +166,7 @@ def test_without_order_any_order_of_a_history_gives_the_same():
     assert np.abs(one - other).max() > 1e-4
 
 
-def test_a_file_is_read_by_registered_names_wherever_the_classes_were_then(tmp_path):
+def test_a_file_is_read_by_registered_names_after_classes_are_moved(tmp_path):
     student = student_of()
     student.save(tmp_path / "student.keras")
     with (
@@ -184,7 +184,7 @@ def test_a_file_is_read_by_registered_names_wherever_the_classes_were_then(tmp_p
     np.testing.assert_array_equal(again.catalogue_embeddings(), student.catalogue_embeddings())
 
 
-def test_training_after_loading_changes_both_sides(tmp_path, windows):
+def test_training_after_loading_changes_both_towers(tmp_path, windows):
     student = student_of()
     student.save(tmp_path / "student.keras")
     again = tf.keras.models.load_model(tmp_path / "student.keras")
@@ -200,7 +200,7 @@ def test_training_after_loading_changes_both_sides(tmp_path, windows):
     np.testing.assert_array_equal(student.encode_histories(history), query)
 
 
-def test_twins_of_one_seed_start_equal_and_others_do_not():
+def test_twins_of_one_seed_start_equal_and_of_others_do_not():
     first, same, other = (student_of(seed=seed).get_weights() for seed in (1, 1, 2))
     for a, b in zip(first, same):
         np.testing.assert_array_equal(a, b)

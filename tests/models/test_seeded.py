@@ -1,4 +1,4 @@
-"""Initializers with a seed of their own."""
+"""Initializers with separate seeds."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""A student that reads users' attributes: its equation, its fit, and people of a known group."""
+"""A student that reads user attributes: its equation, its fit, and users with a known attribute."""
 
 from dataclasses import replace
 
@@ -29,7 +29,7 @@ def student_of(known=KNOWN, *, num_items=NUM_ITEMS, seed=0):
 
 
 def with_prior(student, prior_items=2.0):
-    """Give a student a prior of its own; return the table of what each value adds."""
+    """Give a student a random prior; return the table of each value's part."""
     random = np.random.default_rng(5)
     tower = student.query_tower
     table = random.normal(size=[1 + 5, DIM]) * (np.arange(6) > 0)[:, None]
@@ -40,12 +40,12 @@ def with_prior(student, prior_items=2.0):
 
 
 HISTORIES = np.array([[0, 0, 0, 0], [0, 0, 0, 3], [0, 0, 5, 3], [9, 2, 5, 3]])
-INDICES = np.array([[2, 1], [0, 0], [1, 3], [2, 9]])  # 9 is no plan: not known
+INDICES = np.array([[2, 1], [0, 0], [1, 3], [2, 9]])  # 9 is not a plan: missing
 ROWS = [[2, 3], [], [1, 5], [2]]  # of the table: two ages, then three plans
 
 
 def expected_queries(alone, student, table):
-    """By the definition, float64: `(1 - w) encoder + w prior`, `w = 2 / (2 + n)`."""
+    """By definition, float64: `(1 - w) encoder + w prior`, `w = 2 / (2 + n)`."""
     encoded = alone.encode_histories(tf.constant(HISTORIES, tf.int32)).numpy().astype(np.float64)
     found = []
     for query, rows, history in zip(encoded[:, :-1], ROWS, HISTORIES):
@@ -55,7 +55,7 @@ def expected_queries(alone, student, table):
     return np.array(found)
 
 
-def test_a_query_is_the_encoders_and_what_is_known_beforehand():
+def test_a_query_blends_the_encoder_and_the_prior():
     student, alone = student_of(), student_of(None)  # of one seed: the same encoder
     table = with_prior(student)
     attributes, history = tf.constant(INDICES, tf.int32), tf.constant(HISTORIES, tf.int32)
@@ -64,7 +64,7 @@ def test_a_query_is_the_encoders_and_what_is_known_beforehand():
     np.testing.assert_allclose(found, expected, atol=1e-6)
     every = student.query_tower(history, user_attributes=attributes)
     np.testing.assert_allclose(every[:, -1], expected, atol=1e-6)
-    # At a position the items so far count, whatever comes after.
+    # At a position only the items so far are counted.
     np.testing.assert_allclose(
         every[3, 1],
         student.encode_histories(tf.constant([[9, 2]]), None, tf.constant([[2, 0]]))[0],
@@ -78,8 +78,8 @@ def test_a_query_is_the_encoders_and_what_is_known_beforehand():
     )
 
 
-def test_while_training_items_have_the_encoders_query_alone():
-    """Or a student that is trained further would learn to leave out what the prior adds."""
+def test_in_training_queries_are_the_encoders_alone():
+    """Otherwise a fine-tuned student would learn to compensate for the prior."""
     student, alone = student_of(), student_of(None)
     table = with_prior(student)
     attributes, history = tf.constant(INDICES, tf.int32), tf.constant(HISTORIES, tf.int32)
@@ -90,7 +90,7 @@ def test_while_training_items_have_the_encoders_query_alone():
     np.testing.assert_allclose(found[0, -1], [*prior, 1.0], rtol=1e-6)
 
 
-def test_before_the_fit_attributes_change_nothing():
+def test_before_the_fit_attributes_have_no_effect():
     student, alone = student_of(), student_of(None)
     history = tf.constant(HISTORIES, tf.int32)
     found = student.encode_histories(history, None, tf.constant(INDICES, tf.int32))
@@ -98,7 +98,7 @@ def test_before_the_fit_attributes_change_nothing():
     assert len(student.trainable_variables) == len(alone.trainable_variables)
 
 
-def test_a_student_without_attributes_is_as_it_was():
+def test_a_student_without_attributes_is_unchanged():
     names = [weight.name.rpartition("/")[2] for weight in student_of(None).query_tower.weights]
     assert names[-1] == "empty_query:0" and not {"prior_items:0"} & set(names)
     assert "user_attributes" not in student_of(None).query_tower.get_config()
@@ -128,8 +128,8 @@ def test_the_fit_is_of_each_users_mean_query():
         assert float(tower.prior_items) == 3.0
 
 
-def test_what_is_known_of_users_is_part_of_what_training_depends_on():
-    """A cache of a teacher that reads attributes was taken for that of others."""
+def test_user_attributes_are_part_of_the_windows_fingerprint():
+    """A cache of a teacher that reads attributes was used for other attributes."""
     one, same, other = (windows_with(np.full([7, 2], value)) for value in (1, 1, 2))
     assert one.fingerprint() == same.fingerprint() != other.fingerprint()
     assert one.fingerprint() != replace(one, user_attributes=None).fingerprint()
@@ -155,7 +155,7 @@ def test_another_number_of_attributes_is_refused_everywhere(width):
 
 
 def two_groups(num_users=80):
-    """Half of the users meet items 1 to 10 alone, half 11 to 20; the attribute says which."""
+    """Half of the users have items 1 to 10 alone, half 11 to 20; the attribute gives the half."""
     random = np.random.default_rng(0)
     items = np.stack([random.permutation(10)[:8] + 1 + 10 * (u % 2) for u in range(num_users)])
     users, times = np.indices(items.shape)
@@ -188,7 +188,7 @@ def ranked(student, attributes):
     return set((np.argsort(-scores.numpy())[:10] + 1).tolist())
 
 
-def test_of_someone_new_the_group_is_enough(planted):
+def test_for_a_new_user_the_attribute_is_enough(planted):
     known, _, student = planted
     low, high = (tf.constant(known.encode({"kind": [kind]})) for kind in ("low", "high"))
     assert ranked(student, low) == set(range(1, 11))
@@ -200,7 +200,7 @@ def test_evaluation_gives_a_student_the_attributes_of_the_queries(planted):
     nothing = replace(splits.test, histories=(np.zeros(0, np.int32),) * len(splits.test))
     unknown = replace(nothing, user_attributes=np.zeros_like(nothing.user_attributes))
     found, without = (evaluate(student, queries, k=10) for queries in (nothing, unknown))
-    # All ten of a group are among the first ten, so every positive is found.
+    # All ten of a group are in the top ten, so every positive is found.
     np.testing.assert_array_equal(found.values["recall"], np.ones(len(nothing)))
     assert without.values["recall"].mean() < 0.9
     few = replace(nothing, candidates=np.array([1, 2, 11, 12]))
@@ -210,9 +210,9 @@ def test_evaluation_gives_a_student_the_attributes_of_the_queries(planted):
     assert [set(row) for row in lists.tolist()] == expected
 
 
-def test_a_scorer_of_lists_ranks_everything_by_the_attributes_of_the_queries():
+def test_a_scorer_of_lists_gets_the_attributes_of_the_queries():
     class Lists:
-        """Item `a` first, of whom attribute `a` is known; the others in their order."""
+        """Ranks item `a` first for users with attribute `a`; the others in their order."""
 
         reads_attributes = True
 
@@ -227,7 +227,7 @@ def test_a_scorer_of_lists_ranks_everything_by_the_attributes_of_the_queries():
     assert ranks[:, 1:].tolist() == [[0, -1, 1], [0, 1, -1]]  # of 2, 1, 3 and of 3, 1, 2
 
 
-def test_saved_loaded_and_configured_it_is_the_same(planted, tmp_path):
+def test_it_is_equal_after_saving_loading_and_from_its_config(planted, tmp_path):
     _, splits, student = planted
     student.save(tmp_path / "student.keras")
     again = tf.keras.models.load_model(tmp_path / "student.keras")
@@ -237,7 +237,7 @@ def test_saved_loaded_and_configured_it_is_the_same(planted, tmp_path):
     assert again.fingerprint() == student.fingerprint()
 
 
-def test_a_warm_start_takes_what_attributes_say_where_both_read_the_same(planted):
+def test_a_warm_start_copies_attribute_effects_if_both_read_the_same(planted):
     known, _, student = planted
 
     def started(vocabulary):

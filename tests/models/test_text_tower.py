@@ -19,7 +19,7 @@ def planted(**kwargs):
 
 
 def expected(tower, pieces):
-    """By the definition, one text at a time."""
+    """By definition, one text at a time."""
     table, log_weights = (np.float64(w.numpy()) for w in (tower.embeddings, tower.log_weights))
     dense = {name: np.float64(getattr(tower, name).get_weights()[0]) for name in ("hidden", "out")}
     inner_bias = np.float64(tower.hidden.get_weights()[1])
@@ -35,12 +35,12 @@ def expected(tower, pieces):
     return np.array(rows)
 
 
-def test_a_text_is_the_weighted_mean_of_its_pieces_behind_a_perceptron():
+def test_a_text_is_a_perceptron_of_the_weighted_mean_of_its_pieces():
     tower, pieces = planted(), [[1, 2, 0, 0], [6, 6, 3, 0], [5, 4, 2, 1]]
     np.testing.assert_allclose(tower(tf.constant(pieces)), expected(tower, pieces), atol=1e-5)
 
 
-def test_an_empty_text_is_that_of_no_pieces():
+def test_an_empty_text_equals_one_without_pieces():
     tower = planted()
     (row,) = tower(tf.constant([[0, 0]])).numpy()
     np.testing.assert_allclose(row, expected(tower, [[0, 0]])[0], atol=1e-6)
@@ -53,7 +53,7 @@ def test_padding_anywhere_changes_nothing():
     )
 
 
-def test_pieces_are_left_out_while_training_only():
+def test_pieces_are_dropped_only_in_training():
     tower, pieces = planted(dropout=0.5, seed=1), tf.tile([[1, 2, 3, 4, 5, 6]], [30, 1])
     trained = np.unique(tower(pieces, training=True).numpy().round(5), axis=0)
     assert len(trained) > 5
@@ -69,7 +69,7 @@ def test_weights_start_at_one_and_a_seed_fixes_the_rest():
     np.testing.assert_array_equal(copy(pieces), one(pieces))
 
 
-def test_given_piece_vectors_stay_as_they_are():
+def test_given_piece_vectors_are_not_trained():
     tower = TextTower(6, 3, piece_dim=4, trains_pieces=False)
     vectors = np.random.default_rng(2).normal(size=(7, 4)).astype(np.float32)
     tower.set_piece_vectors(vectors)

@@ -91,8 +91,8 @@ def test_rows_are_the_batchs_queries_and_candidates_its_strings():
     ],
     ids=str,
 )
-def test_the_loss_is_the_tasks_own_with_its_options(options):
-    """ "Up" stands twice in the batch, so accidental hits and repeated candidates count."""
+def test_the_loss_is_the_tasks_with_its_options(options):
+    """ "Up" occurs twice in the batch, for accidental hits and repeated candidates."""
     task = mean_task(**options)
     model = Model(task)
     student = adopted(model)
@@ -131,7 +131,7 @@ def test_a_task_that_sums_becomes_a_mean_over_rows():
 
 
 def test_extra_negatives_and_a_score_mask_are_those_of_the_task():
-    """Mixed negatives: strings as well, with the correction for how often each is drawn."""
+    """Mixed negatives: also strings, with the correction for their sampling probabilities."""
     task = mean_task()
     model = Model(task)
     student = adopted(model, candidates=Candidates("sampled", remove_accidental_hits=False))
@@ -154,7 +154,7 @@ def test_extra_negatives_and_a_score_mask_are_those_of_the_task():
     np.testing.assert_allclose(student.compute_loss(batch), expected, rtol=1e-6)
 
 
-def test_alone_it_trains_as_the_model_it_was_made_of():
+def test_without_teacher_it_trains_like_the_adopted_model():
     """The twin: plain `fit` of the student, plain `fit` of the model."""
     alone, made_of = Model(mean_task()), Model(mean_task())
     student = adopted(made_of)
@@ -212,7 +212,7 @@ def test_a_ranking_model_is_refused():
 
 
 @pytest.mark.parametrize("model", [tf.keras.Sequential(), object(), None])
-def test_what_is_no_tfrs_model_is_refused(model):
+def test_an_object_that_is_not_a_tfrs_model_is_refused(model):
     with pytest.raises(
         TypeError, match="must be a `tfrs.Model`. Received: .*" + type(model).__name__
     ):
@@ -232,10 +232,8 @@ def test_a_missing_column_is_named_with_those_there_are(missing):
 @pytest.mark.parametrize(
     "candidates", [Candidates(), Candidates("catalogue"), Candidates("batch", exclude_seen=True)]
 )
-def test_candidates_that_the_towers_cannot_know_are_refused(candidates):
-    with pytest.raises(
-        ValueError, match="neither the catalogue nor the items that a query has seen.*batch"
-    ):
+def test_candidates_that_need_a_catalogue_are_refused(candidates):
+    with pytest.raises(ValueError, match="have neither the catalogue nor the items of.*batch"):
         adopted(Model(mean_task()), candidates=candidates)
 
 
@@ -256,7 +254,7 @@ def test_it_is_saved_by_its_weights(tmp_path):
     )
 
 
-def test_as_a_teacher_it_divides_by_the_tasks_temperature_as_it_does_as_a_student():
+def test_as_a_teacher_it_divides_by_the_tasks_temperature_like_as_a_student():
     student = adopted(Model(mean_task(temperature=0.5)))
     outputs = student(BATCH)
     expected = (
@@ -264,11 +262,11 @@ def test_as_a_teacher_it_divides_by_the_tasks_temperature_as_it_does_as_a_studen
         @ outputs.hidden_representations["candidate_embeddings"].numpy().T
         / 0.5
     )
-    said = student.logits(BATCH, outputs.candidates.ids)
-    np.testing.assert_allclose(said, expected, rtol=1e-6)
+    output = student.logits(BATCH, outputs.candidates.ids)
+    np.testing.assert_allclose(output, expected, rtol=1e-6)
 
 
-# The task's own loss and metrics
+# The task's loss and metrics
 
 LOSSES = {
     "smoothed": tf.keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.3),
@@ -278,7 +276,7 @@ LOSSES = {
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_the_tasks_own_loss_is_kept(name):
+def test_the_tasks_loss_is_kept(name):
     task = tfrs.tasks.Retrieval(loss=LOSSES[name], num_hard_negatives=2)
     model = Model(task)
     expected = task(model.user_model(BATCH["user_id"]), model.movie_model(BATCH["movie_title"]))
@@ -286,7 +284,7 @@ def test_the_tasks_own_loss_is_kept(name):
     np.testing.assert_allclose(adopted(model).compute_loss(BATCH), expected / rows, rtol=1e-6)
 
 
-def test_that_a_sum_becomes_a_mean_is_said(caplog):
+def test_a_warning_says_that_a_sum_becomes_a_mean(caplog):
     adopted(Model(mean_task()))
     assert caplog.text == ""
     adopted(Model(tfrs.tasks.Retrieval()))
@@ -299,36 +297,36 @@ def test_a_loss_of_probabilities_is_refused():
         adopted(Model(tfrs.tasks.Retrieval(loss=loss)))
 
 
-def test_a_loss_of_one_number_a_batch_is_refused():
+def test_a_loss_of_one_number_per_batch_is_refused():
     class Whole(tf.keras.losses.Loss):
         def call(self, y_true, y_pred):
             return tf.reduce_sum(y_pred)
 
-    with pytest.raises(ValueError, match=r"one value a row.*Received: Whole, .*shape \(\) for 2"):
+    with pytest.raises(ValueError, match=r"one value per row.*Received: Whole, .*shape \(\) for 2"):
         adopted(Model(tfrs.tasks.Retrieval(loss=Whole())))
 
 
-def test_a_loss_that_is_no_keras_loss_is_refused():
+def test_a_loss_that_is_not_a_keras_loss_is_refused():
     task = tfrs.tasks.Retrieval(loss=lambda y_true, y_pred, sample_weight=None: 0.0)
     with pytest.raises(ValueError, match="must be a `tf.keras.losses.Loss`.*Received: <function"):
         adopted(Model(task))
 
 
 def own_answer(task, model, **options):
-    """What the task gives for the batch, and what its metrics then say."""
+    """The task's loss for the batch, and its metrics afterwards."""
     loss = task(model.user_model(BATCH["user_id"]), model.movie_model(BATCH["movie_title"]),
                 candidate_ids=BATCH["movie_title"], **options)  # fmt: skip
     parts = [part for metric in task.factorized_metrics for part in metric.metrics]
     parts += [*task._batch_metrics, *task._loss_metrics]
-    said = {part.name: float(part.result()) for part in parts}
+    output = {part.name: float(part.result()) for part in parts}
     for part in parts:
         part.reset_state()
-    return float(loss), said
+    return float(loss), output
 
 
 @pytest.mark.parametrize("loss", ["smoothed", "hinge"])
-def test_more_hard_negatives_than_there_are_add_nothing_to_a_loss_or_metric_of_all(loss):
-    """Both are means over the columns, so one column more is another value."""
+def test_more_hard_negatives_than_exist_change_no_loss_or_metric(loss):
+    """Both are means over the columns, so one more column gives another value."""
     metrics = [tf.keras.metrics.MeanSquaredError("mse"), tf.keras.metrics.AUC(from_logits=True)]
     task = tfrs.tasks.Retrieval(loss=LOSSES[loss], num_hard_negatives=50, batch_metrics=metrics)
     model = Model(task)
@@ -338,7 +336,7 @@ def test_more_hard_negatives_than_there_are_add_nothing_to_a_loss_or_metric_of_a
         assert float(metric.result()) == pytest.approx(expected_metrics[metric.name], rel=1e-5)
 
 
-def test_a_loss_that_leaves_masked_candidates_out_may_be_of_any_kind():
+def test_any_loss_that_ignores_masked_candidates_is_allowed():
     task = tfrs.tasks.Retrieval(loss=LOSSES["hinge"], remove_accidental_hits=True)
     model = Model(task)
     expected, _ = own_answer(task, model)
@@ -348,17 +346,17 @@ def test_a_loss_that_leaves_masked_candidates_out_may_be_of_any_kind():
 
 @pytest.mark.parametrize("masks", ["accidental hits", "score mask"])
 def test_smoothed_labels_of_masked_candidates_are_refused(masks):
-    """TFRS multiplies the mask's logit with the smoothed label: the loss is no number to use."""
+    """TFRS multiplies the mask's logit with the smoothed label: the loss is not usable."""
     hits = masks == "accidental hits"
     task = tfrs.tasks.Retrieval(loss=LOSSES["smoothed"], remove_accidental_hits=hits)
     model = Model(task)
     mask = tf.constant(np.triu(np.ones([4, 4], bool)))
     assert own_answer(task, model, score_mask=None if hits else mask)[0] > 1e30
-    with pytest.raises(ValueError, match="does not leave out candidates.*without label smoothing"):
+    with pytest.raises(ValueError, match="does not ignore candidates.*without label smoothing"):
         adopted(model).compute_loss(BATCH if hits else BATCH | {columns.SCORE_MASK: mask})
 
 
-def test_a_task_with_a_call_of_its_own_is_refused():
+def test_a_task_with_a_custom_call_is_refused():
     class Own(tfrs.tasks.Retrieval):
         def call(self, *arguments, **options):
             return 5.0 * super().call(*arguments, **options)
@@ -366,17 +364,19 @@ def test_a_task_with_a_call_of_its_own_is_refused():
     class Renamed(tfrs.tasks.Retrieval):
         pass
 
-    with pytest.raises(ValueError, match="`tfrs.tasks.Retrieval` must be run as it is.*: Own"):
+    with pytest.raises(
+        ValueError, match="`tfrs.tasks.Retrieval` must have no custom `call`.*: Own"
+    ):
         adopted(Model(Own()))
     assert adopted(Model(Renamed(temperature=0.5))).temperature == 0.5
 
 
 @pytest.mark.parametrize("by_id", [False, True])
-def test_corpus_metrics_weigh_rows_and_find_by_id_as_the_task_does(by_id):
+def test_corpus_metrics_weight_rows_and_find_by_id_like_the_task(by_id):
     model = Model()
     titles = tf.data.Dataset.from_tensor_slices(MOVIES).batch(4)
     corpus = titles.map(lambda names: (names, model.movie_model(names)))
-    if by_id:  # rows that have other names: only by score are these found
+    if by_id:  # rows with other names: these are found only by score
         corpus = titles.map(lambda names: ("other " + names, model.movie_model(names)))
     metric = tfrs.metrics.FactorizedTopK(corpus, ks=(1, 3))
     task = mean_task(metrics=metric, remove_accidental_hits=by_id)
@@ -385,14 +385,16 @@ def test_corpus_metrics_weigh_rows_and_find_by_id_as_the_task_does(by_id):
     _, expected = own_answer(task, model, sample_weight=weights)
     _, unweighted = own_answer(task, model)
     adopted(model).compute_loss(BATCH | {columns.SAMPLE_WEIGHT: weights})
-    said = {part.name: float(part.result()) for part in metric.metrics}
-    assert said == pytest.approx(expected)
+    output = {part.name: float(part.result()) for part in metric.metrics}
+    assert output == pytest.approx(expected)
     assert (
-        set(said.values()) == {0.0} if by_id else 0 < max(said.values()) != max(unweighted.values())
+        set(output.values()) == {0.0}
+        if by_id
+        else 0 < max(output.values()) != max(unweighted.values())
     )
 
 
-def test_a_query_of_several_heads_scores_by_the_best_as_in_the_task():
+def test_a_query_of_several_heads_scores_by_the_best_like_the_task():
     class Heads(tf.keras.layers.Layer):
         def __init__(self):
             super().__init__()
@@ -409,7 +411,7 @@ def test_a_query_of_several_heads_scores_by_the_best_as_in_the_task():
 
 
 @pytest.mark.parametrize("number", [0, -1, None])
-def test_without_a_positive_number_all_negatives_count(number):
+def test_without_a_positive_number_all_negatives_are_used(number):
     assert (
         adopted(Model(mean_task(num_hard_negatives=number))).candidates.num_hard_negatives is None
     )
@@ -422,12 +424,12 @@ def metrics_of_a_task():
     }
 
 
-@pytest.mark.parametrize("taught", [False, True])
-def test_the_tasks_metrics_are_logged_as_tfrs_logs_them(taught):
+@pytest.mark.parametrize("distilled", [False, True])
+def test_the_tasks_metrics_are_logged_like_in_tfrs(distilled):
     """One batch, so the metrics of both epochs are those of the same weights."""
     alone, made_of = (Model(mean_task(**metrics_of_a_task())) for _ in range(2))
     student = adopted(made_of)
-    if taught:
+    if distilled:
         student = Distiller(
             student, lambda batch, _: tf.zeros([4, 4]), SoftTargetKLDivergence(),
             student_loss_weight=1.0,
@@ -445,7 +447,7 @@ def test_the_tasks_metrics_are_logged_as_tfrs_logs_them(taught):
 
 # Towers that read dicts
 
-YEARS = tf.constant([0.9, 0.1, 0.5, 0.4])  # "Up" is there in two editions
+YEARS = tf.constant([0.9, 0.1, 0.5, 0.4])  # "Up" exists in two editions
 HOURS = tf.constant([0.2, 0.7, 0.1, 0.3])
 
 
@@ -472,7 +474,7 @@ COLUMNS = {"query_column": ["user_id", "hour"], "candidate_column": ["movie_titl
 
 @pytest.mark.parametrize("id_column", ["movie_title", "movie_id", None])
 def test_dicts_on_both_sides_give_the_loss_of_the_task(id_column):
-    """By title the two "Up" are accidental hits of each other, by id they are not."""
+    """By title the two "Up" are accidental hits, by id they are not."""
     task = mean_task(remove_accidental_hits=id_column is not None)
     model = DictModel(task)
     student = adopted(model, **COLUMNS, candidate_id_column=id_column)
@@ -531,7 +533,7 @@ def test_a_teacher_gets_the_candidates_columns():
     np.testing.assert_allclose(terms["soft_target_kl_divergence"], expected, rtol=1e-5)
 
 
-def test_a_dict_student_teaches_another_with_its_own_columns():
+def test_a_dict_student_can_be_the_teacher_of_another():
     wide, model = DictModel(mean_task()), DictModel(mean_task())
     teacher = adopted(wide, **COLUMNS)
     student = adopted(model, **COLUMNS, candidate_id_column="movie_id")
@@ -549,18 +551,18 @@ def test_columns_that_are_neither_a_name_nor_a_list_of_names_are_refused(names):
             adopted(Model(mean_task()), **{argument: names})
 
 
-def test_scoring_and_export_over_a_catalogue_are_refused_in_a_sentence(tmp_path):
+def test_scoring_and_export_over_a_catalogue_are_refused(tmp_path):
     student = adopted(DictModel(mean_task()), **COLUMNS)
     splits = split_by_time(synthetic(num_users=8, seed=0), max_history=4)
     catalogue = splits.catalogue
-    for ask in (
+    for predict in (
         lambda: ModelScorer(student),
         lambda: evaluate(student, splits.test),
         lambda: to_saved_model(student, tmp_path / "saved", catalogue),
         lambda: to_tflite(student, tmp_path / "student.tflite", catalogue),
     ):
         with pytest.raises(InputError, match="cannot be scored or exported here: .*`student.evalu"):
-            ask()
+            predict()
     assert not (tmp_path / "saved").exists()
 
 
@@ -571,7 +573,7 @@ def test_accidental_hits_of_several_columns_need_the_id():
 
 
 @pytest.mark.parametrize("cast", [False, True])
-def test_a_corpus_metric_of_reduced_precision_names_the_way_out(cast):
+def test_a_corpus_metric_of_reduced_precision_error_names_the_solution(cast):
     tf.keras.mixed_precision.set_global_policy("mixed_float16")
     try:
         model = Model()
@@ -579,15 +581,15 @@ def test_a_corpus_metric_of_reduced_precision_names_the_way_out(cast):
         corpus = corpus.map(
             lambda item: tf.cast(model.movie_model(item), tf.float32 if cast else tf.float16)
         )
-        if cast:  # as the message says
+        if cast:  # the advice of the message
             tf.keras.mixed_precision.set_global_policy("float32")
         model.tasks.append(mean_task(metrics=tfrs.metrics.FactorizedTopK(corpus, ks=(4,))))
         tf.keras.mixed_precision.set_global_policy("mixed_float16")
         student = adopted(model)
         student.compile(run_eagerly=True)
         if cast:
-            said = student.test_on_batch(BATCH, return_dict=True)
-            assert said["factorized_top_k/top_4_categorical_accuracy"] == 1.0
+            output = student.test_on_batch(BATCH, return_dict=True)
+            assert output["factorized_top_k/top_4_categorical_accuracy"] == 1.0
         else:
             with pytest.raises(
                 ValueError, match="'factorized_top_k' cannot compare float32 .*tf.c"
@@ -597,7 +599,7 @@ def test_a_corpus_metric_of_reduced_precision_names_the_way_out(cast):
         tf.keras.mixed_precision.set_global_policy("float32")
 
 
-def test_a_dislike_is_pushed_down_where_the_tasks_loss_is_a_softmax_alone():
+def test_a_dislike_becomes_less_likely_only_with_a_softmax_loss():
     batch = BATCH | {columns.SAMPLE_WEIGHT: tf.constant([1.0, -2.0, 1.0, 1.0])}
     student = adopted(Model(mean_task()))
     outputs = student(batch)
@@ -607,8 +609,6 @@ def test_a_dislike_is_pushed_down_where_the_tasks_loss_is_a_softmax_alone():
     student.check_batch_labels(batch, outputs)
     smoothed = tf.keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
     other = adopted(Model(tfrs.tasks.Retrieval(loss=smoothed)))
-    with pytest.raises(
-        ValueError, match=r"cross-entropy of a softmax .* -2 in row 1, .*other loss\."
-    ):
+    with pytest.raises(ValueError, match=r"softmax cross-entropy .* -2 in row 1, .*other loss\."):
         other.check_batch_labels(batch, other(batch))
     other.check_batch_labels(BATCH, other(BATCH))

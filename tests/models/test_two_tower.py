@@ -19,7 +19,7 @@ from tfrs_distill.models import (
 )
 
 NUM_ITEMS, MAX_HISTORY = 9, 4
-EAGER = {"run_eagerly": True}  # a few steps on a few rows: tracing would take longer
+EAGER = {"run_eagerly": True}  # a few steps on few rows: tracing would take longer
 
 
 def model_of(encoder="average", seed=0, dropout=0.0):
@@ -92,7 +92,7 @@ def test_logits_are_the_scores_of_every_item_at_every_labelled_position(windows,
 
 
 @pytest.mark.parametrize("encoder", ["average", "attention"])
-def test_the_last_position_is_what_encode_histories_gives(encoder):
+def test_the_last_position_equals_encode_histories(encoder):
     model = randomised(model_of(encoder))
     history = tf.constant([[0, 0, 3, 1], [2, 5, 7, 9], [0, 0, 0, 6]])
     np.testing.assert_allclose(
@@ -100,7 +100,7 @@ def test_the_last_position_is_what_encode_histories_gives(encoder):
         model.encode_queries({columns.HISTORY: history}, training=False)[:, -1],
         atol=1e-5,  # the same sums in another order
     )
-    # Padding anywhere, an item too old and a number that is no item are not read.
+    # Padding anywhere, items that are too old and invalid indices are not read.
     odd = tf.constant([[3, 0, 1, 0, 0, 0], [8, 2, 5, 7, 0, 9], [99, 0, -1, 6, 10, 0]])
     np.testing.assert_array_equal(model.encode_histories(odd), model.encode_histories(history))
 
@@ -165,7 +165,7 @@ class OneOfTwo(ItemTower):
 
 
 def test_an_item_has_one_embedding_in_a_step_of_the_catalogue(windows):
-    """What is dropped of an item is dropped in the history and among the candidates."""
+    """Dropout of an item is the same in the history and among the candidates."""
     items = OneOfTwo(NUM_ITEMS, 4, seed=0)
     queries = HistoryTower(items, DecayedAverage(MAX_HISTORY, 4, seed=0))
     model = TwoTower(queries, items)
@@ -181,7 +181,7 @@ def test_an_item_has_one_embedding_in_a_step_of_the_catalogue(windows):
     assert items.calls == 1
 
 
-def test_what_a_subclass_makes_of_rows_is_what_is_scored(windows):
+def test_a_subclass_can_change_the_scored_rows(windows):
     class Doubled(TwoTower):
         def encode_rows(self, batch, training=None, table=None):
             return 2 * super().encode_rows(batch, training, table)
@@ -192,8 +192,8 @@ def test_what_a_subclass_makes_of_rows_is_what_is_scored(windows):
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-def test_an_item_of_several_positions_has_the_sum_of_their_gradients(windows, optimizer):
-    """Two steps against float64; with in-batch candidates, so that items are looked up apart."""
+def test_an_item_at_several_positions_gets_the_sum_of_their_gradients(windows, optimizer):
+    """Two steps against float64; with in-batch candidates, so items are looked up separately."""
     trained = randomised(model_of())
     model = TwoTower(trained.query_tower, trained.candidate_tower, Candidates("batch"))
     rate, (beta_1, beta_2) = 0.01, (0.9, 0.999)
@@ -217,7 +217,7 @@ def test_an_item_of_several_positions_has_the_sum_of_their_gradients(windows, op
 
 
 def test_a_step_is_traced_once(windows):
-    """Though the last batch is smaller, and the optimizer has its variables to make."""
+    """Although the last batch is smaller, and the optimizer has to create its variables."""
     model, traced = model_of(), []
     step = model.train_step
     model.train_step = lambda data: traced.append(1) or step(data)
@@ -227,7 +227,7 @@ def test_a_step_is_traced_once(windows):
     assert len(traced) == 1
 
 
-def test_regularisation_losses_take_part_in_the_step(windows):
+def test_regularisation_losses_are_part_of_the_step(windows):
     with_decay = zeroed(model_of())
     with_decay.candidate_tower.biases.assign(tf.range(10.0))
     with_decay.add_loss(lambda: tf.reduce_sum(with_decay.candidate_tower.biases) * 0.25)
@@ -240,7 +240,7 @@ def test_regularisation_losses_take_part_in_the_step(windows):
     np.testing.assert_allclose(difference, -0.25 * np.ones(10), atol=1e-5)
 
 
-def test_padding_does_not_matter_to_the_loss(windows):
+def test_padding_does_not_change_the_loss(windows):
     model = randomised(model_of())
     model.compile(**EAGER)
     before = model.evaluate(windows.batches(3), verbose=0)
@@ -277,7 +277,7 @@ def test_save_and_load(tmp_path, windows, encoder):
     np.testing.assert_array_equal(again(batch_of(windows)).logits, model(batch_of(windows)).logits)
 
 
-def test_training_goes_on_after_loading_as_if_nothing_had_happened(tmp_path, windows):
+def test_training_continues_after_loading_as_without_a_break(tmp_path, windows):
     model = randomised(model_of())
     model.save(tmp_path / "model.keras")
     again = tf.keras.models.load_model(tmp_path / "model.keras")
@@ -292,7 +292,7 @@ def test_training_goes_on_after_loading_as_if_nothing_had_happened(tmp_path, win
     )
 
 
-def test_training_after_loading_changes_both_sides(tmp_path, windows):
+def test_training_after_loading_changes_both_towers(tmp_path, windows):
     model = randomised(model_of())
     model.save(tmp_path / "model.keras")
     again = tf.keras.models.load_model(tmp_path / "model.keras")
@@ -306,7 +306,7 @@ def test_training_after_loading_changes_both_sides(tmp_path, windows):
     assert abs(again.candidate_tower.embed(history).numpy() - query).max() > 1e-3
 
 
-def test_two_models_from_one_config_are_apart():
+def test_two_models_from_one_config_are_independent():
     model = randomised(model_of())
     again = TwoTower.from_config(model.get_config())
     assert again.candidate_tower is not model.candidate_tower
@@ -325,7 +325,7 @@ def test_encoding_can_be_traced():
     np.testing.assert_allclose(traced(history), model.encode_histories(history), atol=1e-6)
 
 
-def test_nothing_is_read_as_the_mean_of_what_has_a_label():
+def test_the_empty_query_is_the_mean_of_labelled_queries():
     model = randomised(model_of())
     windows = random_windows(num_items=NUM_ITEMS, max_history=MAX_HISTORY)
     queries = [
@@ -342,8 +342,8 @@ def test_nothing_is_read_as_the_mean_of_what_has_a_label():
     np.testing.assert_array_equal(again.query_tower.empty_query, model.query_tower.empty_query)
 
 
-def test_nothing_can_be_read_as_the_mean_of_no_query():
-    """It was NaN, and so was every score of someone new."""
+def test_the_empty_query_cannot_be_the_mean_of_no_query():
+    """It was NaN, and so was every score of a new user."""
     model = randomised(model_of())
     windows = random_windows(num_items=NUM_ITEMS, max_history=MAX_HISTORY)
     unlabelled = replace(windows, labels=np.zeros_like(windows.labels))

@@ -1,4 +1,4 @@
-"""What a model takes over from an earlier one, weight by weight."""
+"""The weights that a model copies from an earlier one."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def student_of(num_items, seed, texts=False, dim=4):
     return student
 
 
-def test_items_take_the_rows_of_the_same_items_and_all_else_is_copied():
+def test_items_get_the_rows_of_the_same_items_and_all_else_is_copied():
     new, old = student_of(5, seed=1), student_of(3, seed=2)
     before = new.candidate_tower.id_embeddings.numpy()
     found = warm_start(new, old, PLACES)
@@ -46,7 +46,7 @@ def test_items_take_the_rows_of_the_same_items_and_all_else_is_copied():
     assert len(found.copied) == len(new.query_tower.weights)
 
 
-def test_where_ids_were_hidden_a_new_item_is_its_text():
+def test_with_hidden_ids_a_new_item_is_its_text():
     new, old = student_of(5, seed=1, texts=True), student_of(3, seed=2, texts=True)
     pieces = new.candidate_tower.pieces.numpy()
     warm_start(new, old, PLACES)
@@ -88,7 +88,7 @@ def test_a_teacher_keeps_the_text_vectors_of_its_own_items():
     ],
     ids=["width", "texts", "class"],
 )
-def test_other_architectures_are_refused_before_anything_is_copied(new, old, words):
+def test_other_architectures_are_refused_before_copying(new, old, words):
     new, old = new(), old()
     before = [weight.numpy() for weight in new.query_tower.weights]
     with pytest.raises(ValueError, match=words):
@@ -97,7 +97,7 @@ def test_other_architectures_are_refused_before_anything_is_copied(new, old, wor
         np.testing.assert_array_equal(weight.numpy(), values)
 
 
-def test_places_that_are_none_are_refused():
+def test_invalid_positions_are_refused():
     new, old = student_of(5, 0), student_of(3, 0)
     with pytest.raises(ValueError, match="each of the model's 5 items"):
         warm_start(new, old, [1, 2, 3])

@@ -1,4 +1,4 @@
-"""A report of each recipe, made by hand, with everything that such a report can hold."""
+"""A report of each recipe, written by hand, with all possible content of such a report."""
 
 import copy
 
@@ -6,7 +6,7 @@ BY_TIME = "Ratings stand in order of time."
 
 
 def figure(value, half=None):
-    """A value, with an interval of `half` on either side where that is given."""
+    """A value, with an interval of `half` on either side if given."""
     return {"value": value, "interval": None if half is None else [value - half, value + half]}
 
 
@@ -49,7 +49,7 @@ def teacher(ndcg, difference=None, calibration=True, items=12.5):
     }
     if difference is not None:
         quality["all"]["vs_twin"] = {"difference": difference, "interval": [-0.0015, 0.0225]}
-    told = {
+    result = {
         "negative_log_likelihood": 5.4321,
         "expected_calibration_error": 0.123,
         "temperature": 1.25,
@@ -57,7 +57,7 @@ def teacher(ndcg, difference=None, calibration=True, items=12.5):
     }
     return {
         "quality": quality,
-        "calibration": told if calibration else None,
+        "calibration": result if calibration else None,
         "cost": {"items_ms_per_1000": items, "queries_ms_per_1000": 1500.0},
     }
 
@@ -89,7 +89,7 @@ TEACHERS = {
 
 
 def by_segment(all_users, women, men):
-    """A model's figures by segment; the tail has no query."""
+    """A model's metrics by segment; the tail has no query."""
     against = {"difference": women - men, "interval": [women - men - 0.03, women - men + 0.03]}
     return {
         "all": figure(all_users, 0.01),
@@ -267,8 +267,8 @@ def of_reviews():
     for part in (*report["comparisons"].values(), report["confusion"], report["reliability"]):
         part["recommended"] = part.pop("like")
         part.pop("rating", None)
-    for told in report["models"].values():
-        told["metrics"] = {"recommended": told["metrics"]["like"]}
+    for result in report["models"].values():
+        result["metrics"] = {"recommended": result["metrics"]["like"]}
     report["resampled"] = {"what": "test rows", "number": 9, "too_few": True}
     return report
 
@@ -328,7 +328,7 @@ def changed(path, value, report=RETRIEVAL):
 
 
 def without(path, report=RANKING):
-    """A report less what is at a path."""
+    """A report without the value at a path."""
     report = changed(path, None, report)
     *parents, last = path.split("/")
     inner = report

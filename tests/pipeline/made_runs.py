@@ -1,4 +1,4 @@
-"""Folders of finished runs, made by hand: what `tfrs-distill compare` reads."""
+"""Folders of finished runs, written by hand, for `tfrs-distill compare`."""
 
 import json
 
@@ -19,14 +19,14 @@ NUM_ITEMS, K = 30, 3
 
 
 def values_of(seed, lift=0.0):
-    """NDCG by model, float [num_users], that differ from seed to seed."""
+    """NDCG by model, float [num_users], that differs between seeds."""
     random = np.random.default_rng(seed)
     better = {"teacher": 0.3, "student": 0.2 + lift, "student_tflite": 0.2, "student_int8": 0.19}
     return {name: random.random(USERS) / 2 + better.get(name, 0.0) for name in MODELS}
 
 
 def lists_of(seed, users):
-    """What some models recommended to users called u0, u1, ..., who met and meet 3 items each."""
+    """Lists of some models for users u0, u1, ..., with 3 earlier and 3 relevant items each."""
     random = np.random.default_rng(seed)
     items = np.stack([np.random.default_rng(user).permutation(NUM_ITEMS) + 1 for user in users])
     queries = Queries(tiny_catalogue(NUM_ITEMS), users, tuple(items[:, :3]), tuple(items[:, 3:6]))
@@ -37,7 +37,7 @@ def lists_of(seed, users):
 
 
 def of_run(folder, recipe, seed, task, tasks, ndcg, pairs):
-    """A report of a run: figures of models by task, and its comparisons."""
+    """A report of a run: metrics of models by task, and its comparisons."""
     return {
         "name": folder.name,
         "task": task,
@@ -53,9 +53,9 @@ def of_run(folder, recipe, seed, task, tasks, ndcg, pairs):
         "models": {
             name: {
                 "metrics": {
-                    of_task: {told["metric"]: {"value": figures[of_task], "interval": [0.0, 1.0]}}
+                    of_task: {result["metric"]: {"value": figures[of_task], "interval": [0.0, 1.0]}}
                     | {"recall@10": {"value": 0.1 * seed, "interval": None}}
-                    for of_task, told in tasks.items()
+                    for of_task, result in tasks.items()
                     if of_task in figures
                 },
                 "parameters": 10,
@@ -67,13 +67,13 @@ def of_run(folder, recipe, seed, task, tasks, ndcg, pairs):
         "comparisons": {
             name: {
                 of_task: {
-                    "metric": told["metric"],
+                    "metric": result["metric"],
                     "seeds": [seed],
                     "difference": 0.0,
                     "interval": [0.0, 0.0],
                     **({"identical_lists": 0.9 - 0.1 * seed} if name == PAIRS[-1] else {}),
                 }
-                for of_task, told in tasks.items()
+                for of_task, result in tasks.items()
             }
             for name in pairs
         },
@@ -95,7 +95,7 @@ def write_run(folder, seed, *, lift=0.0, users=None, **settings):
         PAIRS,
     )
     report["recipe"]["distillation"] |= settings
-    report["recipe"]["training"] |= {"controls": ["plain"] * seed}  # they make no other setting
+    report["recipe"]["training"] |= {"controls": ["plain"] * seed}  # they do not define a setting
     parts = {
         segment: {
             "what": f"those of {segment}",

@@ -1,4 +1,4 @@
-"""What a model's weights are after training: the moving average, by hand."""
+"""A model's weights after training: the moving average, by hand."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ STEPS = 4  # of an epoch
 
 
 def line(start=0.0):
-    """A model of one weight, w, of which each step of SGD at the rate .5 takes (w - 1) / 2 off."""
+    """A model of one weight, w, from which each step of SGD at rate .5 subtracts (w - 1) / 2."""
     model = tf.keras.Sequential([tf.keras.layers.Dense(1, use_bias=False)])
     model.build([None, 1])
     model.set_weights([np.full((1, 1), start, np.float32)])
@@ -23,7 +23,7 @@ def batches():
 
 
 def by_hand(start, steps):
-    """The weight and its average after each step: half of the mean squared error's slope."""
+    """The weight and its average after each step, from half of the mean squared error's slope."""
     weight = average = start
     found = []
     for step in range(1, steps + 1):
@@ -35,7 +35,7 @@ def by_hand(start, steps):
 
 
 class Watch(tf.keras.callbacks.Callback):
-    """Remembers the weight at the end of every epoch, and gives scores that were decided before."""
+    """Records the weight at the end of every epoch, and returns scores given in advance."""
 
     log_name = "val_score"
 
@@ -48,7 +48,7 @@ class Watch(tf.keras.callbacks.Callback):
         logs[self.log_name] = self.scores[epoch]
 
 
-def test_an_epoch_is_judged_by_the_average_and_training_goes_on_from_the_weights():
+def test_an_epoch_is_scored_by_the_average_and_training_continues_from_the_weights():
     model, judge = line(), Watch()
     model.compile(tf.keras.optimizers.SGD(0.25), "mse")
     model.fit(batches(), epochs=2, verbose=0, callbacks=[AveragedWeights([judge])])

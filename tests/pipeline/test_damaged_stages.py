@@ -1,4 +1,4 @@
-"""A stage is taken from disk only where its note and its files are as they were written."""
+"""A stage is reused only if its note and its files are unchanged."""
 
 import json
 
@@ -9,7 +9,7 @@ from tfrs_distill.progress import SilentProgress
 
 
 class Work:
-    """Writes two files and gives a result; counts its calls."""
+    """Writes two files and returns a result; counts its calls."""
 
     def __init__(self):
         self.calls = 0
@@ -39,7 +39,7 @@ def work(tmp_path):
     return work
 
 
-def test_a_stage_on_the_same_inputs_is_not_run_again(work, tmp_path):
+def test_a_stage_with_the_same_inputs_is_not_run_again(work, tmp_path):
     assert work.run(tmp_path) == {"ndcg": 0.25, "by_k": {"10": 0.5, "9": 0.4}}
     assert work.calls == 1
 
@@ -51,7 +51,7 @@ def test_a_flipped_bit_of_a_file_runs_the_stage_again(work, tmp_path):
     assert (work.calls, path.read_bytes()) == (2, b"weights")
 
 
-def test_a_changed_number_in_the_note_is_not_the_result(work, tmp_path):
+def test_a_changed_number_in_the_note_is_not_used(work, tmp_path):
     path = tmp_path / "teacher" / NOTE
     path.write_text(path.read_text().replace("0.25", "0.35"))
     assert work.run(tmp_path)["ndcg"] == 0.25
@@ -74,7 +74,7 @@ def test_a_file_with_its_own_checksum_is_not_read(work, tmp_path):
     assert len(note["files"]["model.keras"]) == 64
 
 
-def test_a_damaged_marker_is_another_training(tmp_path):
+def test_a_damaged_marker_starts_another_training(tmp_path):
     folder = tmp_path / "teacher"
     folder.mkdir()
     forget_other_trainings(folder, "abc")

@@ -1,4 +1,4 @@
-"""The data stage: what it reads is what the later stages get, and its line says what it took."""
+"""The data stage: later stages read the same data, and its line describes it."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -27,7 +27,7 @@ TIMES = {
         int(at.timestamp()) * 1000 for at in MOMENTS
     ],
     "times as dates, 1997-09-20 to 1997-09-21": [at.isoformat() for at in MOMENTS],
-    "times of no known unit (0.0 to 0.975), of which only the order is used": [
+    "times of an unknown unit (0.0 to 0.975), of which only the order is used": [
         n / 40 for n in range(40)
     ],
 }
@@ -53,7 +53,7 @@ def of_folder(name, folder):
     return replace(recipe, data=replace(recipe.data, folder=str(folder)))
 
 
-def test_a_retrieval_run_says_what_it_took_the_times_for(tmp_path, folder_and_line):
+def test_a_retrieval_run_prints_how_it_reads_times(tmp_path, folder_and_line):
     folder, line = folder_and_line
     recipe = of_folder("movielens-100k", folder)
     data = read_data(recipe)
@@ -95,8 +95,8 @@ SPLITS = {
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_a_retrieval_run_is_split_as_its_recipe_says(tmp_path, two_that_meet, split):
-    """And again the same when it is read from what the data stage kept."""
+def test_a_retrieval_run_is_split_as_in_its_recipe(tmp_path, two_that_meet, split):
+    """And again the same when read from the data stage's files."""
     recipe = of_folder("movielens-100k", two_that_meet)
     recipe = replace(recipe, data=replace(recipe.data, split=split, exclude_seen=False))
     function, words = SPLITS[split]
@@ -117,8 +117,8 @@ def test_a_retrieval_run_is_split_as_its_recipe_says(tmp_path, two_that_meet, sp
                 assert one.tolist() == other.tolist()
 
 
-def test_a_split_by_chance_is_kept_as_it_was_dealt(tmp_path, two_that_meet):
-    """The recipe's seed deals, times are forgotten, and nothing is told of ties or dates."""
+def test_a_random_split_is_kept_as_drawn(tmp_path, two_that_meet):
+    """The recipe's seed draws it, times are removed, and ties or dates are not reported."""
     recipe = of_folder("movielens-100k", two_that_meet)
     recipe = replace(recipe, data=replace(recipe.data, split="random"), seed=3)
     read = read_data(recipe)
@@ -139,7 +139,7 @@ def test_a_split_by_chance_is_kept_as_it_was_dealt(tmp_path, two_that_meet):
 
 
 @pytest.mark.parametrize("name", ["movielens-100k", "cold-items", "ranking"])
-def test_data_without_times_needs_a_split_by_chance(tmp_path, name):
+def test_data_without_times_need_a_random_split(tmp_path, name):
     (tmp_path / "BX-Books.csv").write_text(
         '"ISBN";"Book-Title";"Book-Author";"Year-Of-Publication";"Publisher"\n'
         + "".join(f'"b{n}";"Book {n}";"A";"1999";"P"\n' for n in range(12))
@@ -157,7 +157,7 @@ def test_data_without_times_needs_a_split_by_chance(tmp_path, name):
     assert data.facts()[0]["times"] == "no times" and len(data.splits.test) == 5
 
 
-def test_shuffled_ties_are_kept_as_they_were_dealt(tmp_path):
+def test_shuffled_ties_are_kept_as_drawn(tmp_path):
     folder = tmp_path / "films"
     folder.mkdir()
     films = "".join(f"{n}\tFilm {n}\t1990\n" for n in range(1, 21))
@@ -179,7 +179,7 @@ def test_shuffled_ties_are_kept_as_they_were_dealt(tmp_path):
     assert other != sequence
 
 
-def test_what_is_known_of_users_is_kept_by_their_index(tmp_path):
+def test_user_attributes_are_kept_by_user_index(tmp_path):
     folder = tmp_path / "films"
     folder.mkdir()
     films = "".join(f"{n}\tFilm {n}\t1990\n" for n in range(1, 21))
@@ -189,7 +189,7 @@ def test_what_is_known_of_users_is_kept_by_their_index(tmp_path):
     (folder / "a.inter").write_text(header + rows)
     recipe = of_folder("movielens-100k", folder)
     read_data(recipe).save(tmp_path)
-    assert load_data(tmp_path, recipe).user_groups == {}  # there is no file about them
+    assert load_data(tmp_path, recipe).user_groups == {}  # there is no file of users
     users = "user_id:token\tage:token\tgender:token\toccupation:token\n"
     (folder / "a.user").write_text(users + "zoe\t24\tF\tartist\nann\t56\t\tnone\n")
     read_data(recipe).save(tmp_path)
@@ -202,8 +202,8 @@ def test_what_is_known_of_users_is_kept_by_their_index(tmp_path):
     assert of_ann == {"gender": "", "age": "56 or more", "occupation": "none"}
     assert data.known_users is None and data.splits.test.user_attributes is None
     named = replace(recipe, data=replace(recipe.data, user_attributes=("age", "gender")))
-    told = "User attributes that the student reads: age (2 values), gender (1 values)."
-    assert read_data(named).reading == (told,)
+    result = "User attributes that the student reads: age (2 values), gender (1 values)."
+    assert read_data(named).reading == (result,)
     read_data(named).save(tmp_path)
     kept = load_data(tmp_path, named)
     assert kept.known_users.vocabulary.attributes == {"age": (24.0, 56.0), "gender": ("F",)}
@@ -235,7 +235,7 @@ def test_book_crossing_has_its_asset(book_crossing_folder):
     assert source_folder(Recipe.named("book-crossing")) == book_crossing_folder
 
 
-def test_a_ranking_run_says_what_it_took_the_times_for(folder_and_line):
+def test_a_ranking_run_prints_how_it_reads_times(folder_and_line):
     folder, line = folder_and_line
     data = read_data(of_folder("ranking", folder))
     assert data.times == line
@@ -243,7 +243,7 @@ def test_a_ranking_run_says_what_it_took_the_times_for(folder_and_line):
 
 
 def same_rows(read, kept):
-    """All that the later stages read, with its types."""
+    """All data that the later stages read, with its types."""
     assert kept.facts() == read.facts()
     assert kept.vocabularies == read.vocabularies and kept.catalogue == read.catalogue
     for name in PARTS:
@@ -254,7 +254,7 @@ def same_rows(read, kept):
             assert values.dtype == other.features[column].dtype
 
 
-def test_rows_of_films_are_kept_as_they_were_read(tmp_path):
+def test_rows_of_films_are_kept_as_read(tmp_path):
     folder = tmp_path / "films"
     folder.mkdir()
     films = "".join(f"{n}\tFilm {n}\t1990\n" for n in range(1, 21))
@@ -288,7 +288,7 @@ def test_rows_of_reviews_are_kept_without_their_words(tmp_path):
     assert kept.shape[1] == 2 < read.splits.train.features[WORDS].shape[1]
 
 
-def test_a_run_of_some_users_has_them_whole(folder_and_line):
+def test_a_run_of_some_users_has_all_their_interactions(folder_and_line):
     recipe = Recipe.named("movielens-100k")
     recipe = replace(recipe, data=replace(recipe.data, folder=str(folder_and_line[0]), max_users=1))
     whole = read_data(replace(recipe, data=replace(recipe.data, max_users=0))).interactions

@@ -1,4 +1,4 @@
-"""`tfrs-distill evaluate`: every kind of model on the same queries, and what is refused."""
+"""`tfrs-distill evaluate`: every kind of model on the same queries, and errors."""
 
 import json
 import re
@@ -136,7 +136,7 @@ def figures_of(capsys, folder, *scorers, options=()):
     return found, paths
 
 
-def test_every_kind_of_scorer_gives_what_evaluate_gives(folder, capsys):
+def test_every_kind_of_scorer_has_the_results_of_evaluate(folder, capsys):
     kinds = ("scores.npy", "scores.npz", "models.py:last_items", "models.py:first_items")
     found, paths = figures_of(capsys, folder, *kinds, options=["-k", "5", "10"])
     order = np.tile(np.arange(NUM_ITEMS, dtype=np.float32), (len(QUERIES), 1))
@@ -149,7 +149,7 @@ def test_every_kind_of_scorer_gives_what_evaluate_gives(folder, capsys):
     assert (found["split"], found["k"], found["queries"]) == ("test", [5, 10], len(QUERIES))
 
 
-def test_a_function_draws_the_same_whatever_stands_before_it(folder, capsys):
+def test_a_functions_random_draws_do_not_depend_on_earlier_models(folder, capsys):
     alone, (path,) = figures_of(capsys, folder, "models.py:by_chance")
     behind, _ = figures_of(capsys, folder, "models.py:most_met", "models.py:by_chance")
     assert behind["models"][path]["figures"] == alone["models"][path]["figures"]
@@ -165,24 +165,24 @@ def test_an_artefact_in_every_form_recommends_the_same(folder, capsys):
     assert found["models"][paths[0]]["calibration"] is None  # lists of 20, not scores of all
 
 
-def test_of_many_queries_the_same_few_are_ranked_whole(folder, capsys, monkeypatch):
+def test_of_many_queries_the_same_sample_is_fully_ranked(folder, capsys, monkeypatch):
     monkeypatch.setattr(whole_catalogue, "WHOLE_RANKINGS", 7)
     found, (array, teacher) = figures_of(capsys, folder, "scores.npy", "scores.npz")
-    told = found["models"][array]["calibration"]
-    assert told == found["models"][teacher]["calibration"]
+    result = found["models"][array]["calibration"]
+    assert result == found["models"][teacher]["calibration"]
     assert found["models"][teacher]["rank_correlation"] == pytest.approx(1.0)
     rows = np.linspace(0, len(QUERIES) - 1, 7).round().astype(int)
     log_p = SCORES - np.log(np.exp(SCORES.astype(float)).sum(1, keepdims=True))
     nll = -np.mean([log_p[row, QUERIES.positives[row][0] - 1] for row in rows])
-    assert told["negative_log_likelihood"] == pytest.approx(nll, rel=1e-6)
+    assert result["negative_log_likelihood"] == pytest.approx(nll, rel=1e-6)
 
 
 def users_who_met(item):
-    met = (TRAIN.history == item).any(axis=1) | (TRAIN.labels == item).any(axis=1)
-    return len(np.unique(TRAIN.users[met]))
+    interacted = (TRAIN.history == item).any(axis=1) | (TRAIN.labels == item).any(axis=1)
+    return len(np.unique(TRAIN.users[interacted]))
 
 
-def test_the_others_stand_beside_the_first(folder, capsys):
+def test_models_are_compared_with_the_first(folder, capsys):
     found, (first, second) = figures_of(capsys, folder, "scores.npy", "models.py:most_met")
     ours = evaluate(SCORES, QUERIES)
     counts = np.array([users_who_met(item) for item in range(1, NUM_ITEMS + 1)], np.float32)
@@ -199,19 +199,19 @@ def test_the_others_stand_beside_the_first(folder, capsys):
     log_p = SCORES - np.log(np.exp(SCORES.astype(float)).sum(1, keepdims=True))
     next_items = [positives[0] for positives in QUERIES.positives]
     nll = -log_p[np.arange(len(QUERIES)), np.array(next_items) - 1].mean()
-    told = found["models"][first]["calibration"]
-    assert told["negative_log_likelihood"] == pytest.approx(nll, rel=1e-6)
+    result = found["models"][first]["calibration"]
+    assert result["negative_log_likelihood"] == pytest.approx(nll, rel=1e-6)
     lists, (_, listed) = figures_of(capsys, folder, "scores.npy", "models.py:last_items")
     rhos = [spearmanr(SCORES[row, items - 1], items)[0] for row, items in enumerate(left)]
-    told = lists["models"][listed]
-    assert told["rank_correlation"] == pytest.approx(np.mean(rhos), abs=1e-5)
-    assert told["calibration"] is None
+    result = lists["models"][listed]
+    assert result["rank_correlation"] == pytest.approx(np.mean(rhos), abs=1e-5)
+    assert result["calibration"] is None
     (pair,) = found["segments"]["comparisons"]
     assert pair["models"] == [second, first]
     assert pair["segments"]["all"] == expected
 
 
-def test_diversity_is_of_the_vectors_that_are_given(folder, capsys):
+def test_diversity_uses_the_given_vectors(folder, capsys):
     vectors = np.random.default_rng(1).normal(size=(NUM_ITEMS, 3))
     np.save(folder / "vectors.npy", vectors)
     options = ["--item-vectors", str(folder / "vectors.npy"), "--split", "validation"]
@@ -231,9 +231,9 @@ def test_groups_of_users_are_compared(folder):
     found = evaluate_scorers([path], data, num_samples=200)["segments"]
     ndcg = evaluate(SCORES, splits.test).ndcg
     women, men = (ndcg[splits.test.users % 2 == odd] for odd in (1, 0))
-    told = found["models"][path]["gender: F"]
-    assert told["value"] == pytest.approx(women.mean())
-    assert told["against_others"]["difference"] == pytest.approx(women.mean() - men.mean())
+    result = found["models"][path]["gender: F"]
+    assert result["value"] == pytest.approx(women.mean())
+    assert result["against_others"]["difference"] == pytest.approx(women.mean() - men.mean())
     assert found["segments"]["gender: M"] == {
         "what": "users whose gender is M",
         "queries": len(men),
@@ -253,7 +253,7 @@ def test_the_data_of_a_runs_folder(folder, capsys, tmp_path):
     assert of_run == figures_of(capsys, folder, "scores.npy")[0]
 
 
-def test_tables_are_the_data_too_and_are_read_as_by_run(folder, capsys, tmp_path):
+def test_tables_can_be_the_data_and_are_read_as_by_run(folder, capsys, tmp_path):
     rows = [(user, item, 10 * item + user) for user in range(12) for item in range(10)]
     shop = tmp_path / "shop.csv"
     shop.write_text("user,item,time\n" + "".join(f"C{u},SKU-{i},{t}\n" for u, i, t in rows))
@@ -261,23 +261,23 @@ def test_tables_are_the_data_too_and_are_read_as_by_run(folder, capsys, tmp_path
     np.save(scores, np.zeros((12, 10)))
     command = ["evaluate", str(scores), "--interactions", str(shop), "-k", "2"]
     assert main(command) == 0
-    said = capsys.readouterr().out
-    assert "shop, test: 12 queries. Only 12 queries: bootstrap intervals" in said
+    output = capsys.readouterr().out
+    assert "shop, test: 12 queries. Only 12 queries: bootstrap intervals" in output
 
 
 def test_tables_of_models_differences_and_segments_are_printed(folder, capsys):
     command = ["evaluate", str(folder / "scores.npy"), str(folder / "models.py:last_items")]
     assert main([*command, "--recipe", "synthetic", "-k", "10", "5"]) == 0
-    said = " ".join(re.sub(r"[─]+", "", capsys.readouterr().out).split())
+    output = " ".join(re.sub(r"[─]+", "", capsys.readouterr().out).split())
     ours = evaluate(SCORES, QUERIES)
     for k in (10, 5):
-        assert f"First {k} NDCG 95 % interval Recall MRR Hit rate MAP" in said
+        assert f"First {k} NDCG 95 % interval Recall MRR Hit rate MAP" in output
         figures = ours.at(k).figures()
         low, high = figures[f"ndcg@{k}_interval"]
-        assert f"scores.npy {figures[f'ndcg@{k}']:.4f} {low:.4f} to {high:.4f}" in said
-    assert "NDCG@10 minus" in said and "p Queries better Queries worse" in said
-    assert "Segment Queries" in said and "better / worse" in said
-    assert re.search(r"all 200 0\.\d+ \(0\.\d+ to 0\.\d+\)", said)
+        assert f"scores.npy {figures[f'ndcg@{k}']:.4f} {low:.4f} to {high:.4f}" in output
+    assert "NDCG@10 minus" in output and "p Queries better Queries worse" in output
+    assert "Segment Queries" in output and "better / worse" in output
+    assert re.search(r"all 200 0\.\d+ \(0\.\d+ to 0\.\d+\)", output)
 
 
 @pytest.mark.parametrize(
@@ -304,11 +304,11 @@ def test_tables_of_models_differences_and_segments_are_printed(folder, capsys):
         ("small", "small is of another catalogue: it has 30 items, .*the data has 60 items"),
         ("seen", "was exported with exclude_seen=False, but the data has exclude_seen=True"),
         ("tower", "tower is a SavedModel, but not one that recommends"),
-        ("words.txt", "words.txt is no scorer"),
+        ("words.txt", "words.txt is not a scorer"),
         ("empty", "empty is not an artefact: it has no provenance.json"),
     ],
 )
-def test_what_is_no_scorer_of_the_data_is_one_clear_error(folder, capsys, scorer, words):
+def test_an_invalid_scorer_is_one_clear_error(folder, capsys, scorer, words):
     import tensorflow as tf
 
     if scorer == "tower" and not (folder / "tower").exists():
@@ -333,8 +333,8 @@ def test_what_is_no_scorer_of_the_data_is_one_clear_error(folder, capsys, scorer
     (folder / "words.txt").write_text("words")
     (folder / "empty").mkdir(exist_ok=True)
     assert main(["evaluate", str(folder / scorer), "--recipe", "synthetic"]) == 2
-    said = capsys.readouterr().err
-    assert re.search(words, said) and said.startswith("error: ") and said.count("\n") == 1
+    output = capsys.readouterr().err
+    assert re.search(words, output) and output.startswith("error: ") and output.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -357,15 +357,15 @@ def test_what_is_no_scorer_of_the_data_is_one_clear_error(folder, capsys, scorer
         (["--item-vectors", "gone.npy"], "gone.npy must be a .npy file of finite vectors, float"),
     ],
 )
-def test_options_that_cannot_be_are_one_clear_error(folder, capsys, options, words):
+def test_invalid_options_are_one_clear_error(folder, capsys, options, words):
     assert main(["evaluate", str(folder / "scores.npy"), "--recipe", "synthetic", *options]) == 2
-    said = capsys.readouterr().err
-    assert words in said and said.startswith("error: ") and said.count("\n") == 1
+    output = capsys.readouterr().err
+    assert words in output and output.startswith("error: ") and output.count("\n") == 1
 
 
-def test_a_model_that_is_named_twice_or_gives_too_short_lists(folder, capsys):
+def test_a_model_that_is_given_twice_or_has_too_short_lists_is_refused(folder, capsys):
     scores, artefact = str(folder / "scores.npy"), str(folder / "1")
     assert main(["evaluate", scores, scores, "--recipe", "synthetic"]) == 2
     assert "is named twice" in capsys.readouterr().err
     assert main(["evaluate", artefact, "--recipe", "synthetic", "-k", "21"]) == 2
-    assert "gives at most 20 items" in capsys.readouterr().err
+    assert "returns at most 20 items" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The map of the items: of whom it is, what it counts, and what the page says of it."""
+"""The item map: its models, its numbers, and its text on the page."""
 
 import numpy as np
 import pytest
@@ -29,26 +29,26 @@ def placed(seed, num_items=NUM_ITEMS):
 
 
 def train_of(num_items=NUM_ITEMS):
-    """Items 1 and 2 are met by 12 users, 3 by nobody, all others by one of them."""
+    """Items 1 and 2 have 12 users, 3 none, all others one of them."""
     users = np.array_split(np.arange(4, num_items + 1), 12)
     sequences = [[1, 2, *some.tolist()] for some in users]
     return windows_from(sequences, num_items=num_items, max_history=num_items)
 
 
-def test_the_map_is_of_the_items_that_were_met_by_teacher_and_student():
+def test_the_map_shows_interacted_items_of_teacher_and_student():
     teacher = placed(0)
     turn = np.linalg.qr(np.random.default_rng(9).normal(size=[4, 4]))[0].astype(np.float32)
     student = Placed(3.0 * teacher.vectors.numpy() @ turn)  # as the teacher, in other coordinates
     found = item_map({"teacher": teacher}, student, placed(2), train_of(), seed=0)
     assert found["num_items"] == NUM_ITEMS - 1 and found["member"] == ""
-    met = [item for item in range(1, NUM_ITEMS + 1) if item != 3]
-    assert found["items"] == [f"Film {item}" for item in met]
+    interacted = [item for item in range(1, NUM_ITEMS + 1) if item != 3]
+    assert found["items"] == [f"Film {item}" for item in interacted]
     assert found["groups"][:2] == [0, 0] and set(found["groups"][7:]) == {2}
     one, other = found["panels"]
     assert (one["model"], other["model"]) == ("teacher", "student")
-    np.testing.assert_allclose(other["x"], one["x"], atol=2e-3)  # turned to the teacher's map
+    np.testing.assert_allclose(other["x"], one["x"], atol=2e-3)  # rotated to the teacher's map
     np.testing.assert_allclose(other["y"], one["y"], atol=2e-3)
-    places, share = principal_components(teacher.vectors.numpy()[np.array(met) - 1])
+    places, share = principal_components(teacher.vectors.numpy()[np.array(interacted) - 1])
     np.testing.assert_allclose(np.stack([one["x"], one["y"]], axis=1), places, atol=6e-4)
     assert one["explained"] == pytest.approx(share)
     assert one["explained"] == pytest.approx(other["explained"], rel=1e-5)
@@ -58,7 +58,7 @@ def test_the_map_is_of_the_items_that_were_met_by_teacher_and_student():
     assert found["neighbours"]["chance"] == pytest.approx(10 / 28)
 
 
-def test_of_an_ensemble_a_member_is_taken_and_without_one_the_twin():
+def test_for_an_ensemble_a_member_is_used_and_otherwise_the_twin():
     models = placed(1), placed(2)
     found = item_map({"two-tower": placed(0)}, *models, train_of(), seed=0)
     text = map_section(RETRIEVAL | {"map": found})["text"]
@@ -72,7 +72,7 @@ def test_of_an_ensemble_a_member_is_taken_and_without_one_the_twin():
     assert "teacher" not in text
 
 
-def test_of_many_items_some_are_drawn_by_the_seed():
+def test_of_many_items_a_sample_is_drawn_by_the_seed():
     train = train_of(700)
     models = placed(1, 700), placed(2, 700)
     first, again, other = (item_map({}, *models, train, seed=seed) for seed in (0, 0, 1))

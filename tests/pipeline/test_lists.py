@@ -1,4 +1,4 @@
-"""Recommended lists of the same user side by side: who is shown, and what is marked."""
+"""Recommended lists of the same user side by side: the chosen users, and the marked items."""
 
 import json
 
@@ -42,13 +42,13 @@ def test_a_user_has_the_end_of_the_history_and_marked_hits():
     assert [item["hit"] for item in lists.listed("student", 1)] == [False, False, True]
 
 
-def test_who_is_no_test_user_is_named_with_some_who_are():
+def test_the_error_for_an_unknown_user_names_some_test_users():
     _, lists = two_users()
     with pytest.raises(InputError, match=r"User 'bob' is not among the 2 test users.*: u4, ann\."):
         lists.row("bob")
 
 
-def test_the_file_is_small_and_read_as_it_was(tmp_path):
+def test_the_file_is_small_and_read_unchanged(tmp_path):
     queries, lists = two_users()
     home = tmp_path / "run"
     (home / "stages" / "evaluate").mkdir(parents=True)
@@ -71,26 +71,26 @@ def test_the_file_is_small_and_read_as_it_was(tmp_path):
         RecommendedLists.read(home)
 
 
-def test_a_report_draws_one_user_of_each_kind_and_says_how_many_there_are():
+def test_a_report_draws_one_user_of_each_kind_and_counts_them():
     users = np.arange(40)
     lists = lists_of(0, users)
     student = np.zeros(40)
     student[:8], student[8:12] = 0.5, -0.5
     ndcg = {"student": student, "twin": np.zeros(40), "teacher": np.zeros(40)}
-    told = [drawn_users(lists, ndcg, {"models": {}}, 10, seed) for seed in range(30)]
-    assert told[0] == drawn_users(lists, ndcg, {"models": {}}, 10, 0)
-    assert "above the twin's (20.0 % of the test users)" in told[0]["rule"]
-    assert "equal to the twin's (70.0 %" in told[0]["rule"]
-    assert "below the twin's (10.0 %" in told[0]["rule"]
+    result = [drawn_users(lists, ndcg, {"models": {}}, 10, seed) for seed in range(30)]
+    assert result[0] == drawn_users(lists, ndcg, {"models": {}}, 10, 0)
+    assert "above the twin's (20.0 % of the test users)" in result[0]["rule"]
+    assert "equal to the twin's (70.0 %" in result[0]["rule"]
+    assert "below the twin's (10.0 %" in result[0]["rule"]
     for place, kind in enumerate((range(8), range(12, 40), range(8, 12))):
-        drawn = {int(one["users"][place]["user"][1:]) for one in told}
+        drawn = {int(one["users"][place]["user"][1:]) for one in result}
         assert drawn <= set(kind) and len(drawn) > 3  # any of them, not the best
-    assert [one["of"] for one in told[0]["users"][0]["lists"]] == ["Teacher", "Student", "Twin"]
+    assert [one["of"] for one in result[0]["users"][0]["lists"]] == ["Teacher", "Student", "Twin"]
     level = drawn_users(lists, ndcg | {"twin": student}, {"models": {}}, 10, 0)
     assert len(level["users"]) == 1
 
 
-def test_a_comparison_shows_those_who_differ_most_both_ways(tmp_path):
+def test_a_comparison_shows_the_users_with_the_largest_differences_both_ways(tmp_path):
     runs = [write_run(tmp_path / f"a-{seed}", seed) for seed in (1, 0)]
     of_seed_0 = values_of(0)
     gain = of_seed_0["student"] - of_seed_0["twin"]
@@ -124,14 +124,14 @@ def test_between_settings_each_has_its_list_of_one_model(tmp_path):
         compare([run, other], model="student_int8", users=["u1"])
 
 
-def test_the_command_shows_the_users_that_are_named(tmp_path, capsys):
+def test_the_command_shows_the_given_users(tmp_path, capsys):
     run = write_run(tmp_path / "a", 0)
     assert main(["compare", str(run), "--user", "u7", "--user", "u3"]) == 0
-    said = capsys.readouterr().out
-    assert said.index("User u7") < said.index("User u3") and "User u1\n" not in said
+    output = capsys.readouterr().out
+    assert output.index("User u7") < output.index("User u3") and "User u1\n" not in output
     lists = lists_of(0, np.arange(40))
     for title in lists.user(7)["history"]:
-        assert title in said
+        assert title in output
     hits = [
         item["title"]
         for user in (7, 3)
@@ -139,12 +139,12 @@ def test_the_command_shows_the_users_that_are_named(tmp_path, capsys):
         for item in lists.listed(model, user)
         if item["hit"]
     ]
-    assert hits and all(f"* {title}" in said for title in hits)
+    assert hits and all(f"* {title}" in output for title in hits)
     assert main(["compare", str(run), "--user", "7"]) == 2
     assert "User '7' is not among the 40 test users" in capsys.readouterr().err
 
 
-def test_of_several_settings_the_one_furthest_from_the_first_decides(tmp_path):
+def test_of_several_settings_the_one_furthest_from_the_first_selects_the_users(tmp_path):
     runs = [
         write_run(tmp_path / name, seed, temperature=1.0 + seed) for seed, name in enumerate("abc")
     ]

@@ -1,4 +1,4 @@
-"""What the last stage gives a report: figures, paired differences, and when it is run again."""
+"""The last stage's part of a report: metrics, paired differences, and when it runs again."""
 
 import json
 from dataclasses import replace
@@ -42,7 +42,7 @@ def evaluation(ndcg):
     return Evaluation(10, 4, 0, queries, item_ids, values)
 
 
-def test_figures_are_values_with_their_intervals():
+def test_metrics_are_values_with_their_intervals():
     found = report_figures(RetrievalRecipe(), evaluation([0.0, 0.5, 1.0, 0.5]))
     assert found["ndcg@10"]["value"] == 0.5
     low, high = found["ndcg@10"]["interval"]
@@ -64,7 +64,7 @@ def test_a_difference_is_paired_by_user():
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_twin_that_finds_nothing_has_no_ratio():
+def test_a_twin_with_metric_0_has_no_ratio():
     found = compare_ndcg(RetrievalRecipe(), evaluation([0.2, 0.6]), evaluation([0.0, 0.0]))
     assert found["ratio"] is None and found["difference"] == pytest.approx(0.4)
     report = {
@@ -77,7 +77,7 @@ def test_a_twin_that_finds_nothing_has_no_ratio():
     )
 
 
-def test_few_are_called_so():
+def test_few_queries_are_reported():
     recipe = Recipe.named("ranking")
     assert resampled(recipe, "test rows", 99, 943) == {
         "what": "test rows",
@@ -89,7 +89,7 @@ def test_few_are_called_so():
 
 
 @pytest.mark.parametrize("name", ["reviews", "synthetic", "ranking", "two-stage"])
-def test_a_run_knows_whether_its_seed_draws_the_test_rows(name):
+def test_whether_the_seed_draws_the_test_rows(name):
     recipe = Recipe.named(name)
     drawn = name in ("reviews", "synthetic")
     assert resampled(recipe, "test rows", 900, 943)["drawn_by_seed"] is drawn
@@ -99,14 +99,14 @@ def test_a_run_knows_whether_its_seed_draws_the_test_rows(name):
     assert resampled(quick, "test rows", number, users)["drawn_by_seed"] is True
 
 
-def test_a_limit_that_leaves_nobody_out_draws_nothing():
+def test_a_limit_above_all_users_draws_nothing():
     quick = Recipe.named("movielens-100k").quick()
     assert quick.data.max_users == 1000
     assert resampled(quick, "test users", 900, 943)["drawn_by_seed"] is False
     assert resampled(quick, "test users", 950, 1000)["drawn_by_seed"] is True
 
 
-def test_ties_that_chance_orders_give_each_seed_test_rows_of_its_own():
+def test_randomly_ordered_ties_give_each_seed_other_test_rows():
     recipe = Recipe.named("movielens-1m")
     shuffled = replace(recipe, data=replace(recipe.data, ties="shuffled"))
     assert resampled(recipe, "test users", 9, 9)["drawn_by_seed"] is False
@@ -184,7 +184,7 @@ def test_the_protocol_in_the_report_of_each_task(named, made, task, words, tmp_p
 
 
 class Zeros:
-    """A cross-encoder and a ranking student that leave every list in its order."""
+    """A cross-encoder and a ranking student that do not change the order of lists."""
 
     num_parameters = 3
 
@@ -193,7 +193,7 @@ class Zeros:
 
 
 def two_stages_of(num_items):
-    """Students of their first weights."""
+    """Students with initial weights."""
     item = ItemFeature(num_items, 4, seed=0)
     features = [item, HistoryFeature(item, 8, reads_ratings=False)]
     return TwoStageStudent(
@@ -261,8 +261,8 @@ def test_two_stages_are_reported_in_the_same_shape(monkeypatch, tmp_path, method
     compressed = ["compressed"] if methods else []
     assert found["models"].keys() == {*names, *compressed}
     for name in compressed:
-        told = found["models"][name]
-        assert (told["parameters"], told["bytes"]) == (smaller.num_parameters, 4 + 4)
+        result = found["models"][name]
+        assert (result["parameters"], result["bytes"]) == (smaller.num_parameters, 4 + 4)
         ndcg = {
             n: m["metrics"]["relevance"]["ndcg@10"]["value"] for n, m in found["models"].items()
         }
@@ -278,7 +278,7 @@ def test_two_stages_are_reported_in_the_same_shape(monkeypatch, tmp_path, method
     value = student["metrics"]["relevance"]["ndcg@10"]["value"]
     assert 0 < value < 1 and f"student {value:.4f}" in line
     assert (student["parameters"], student["bytes"]) == (3 + 3, 4 + 4)  # of both stages
-    teacher = found["models"]["teacher"]  # with the first stage, and 4 bytes a weight
+    teacher = found["models"]["teacher"]  # with the first stage, and 4 bytes per weight
     assert (teacher["parameters"], teacher["bytes"]) == (3 + 100 + 3, 4 + 400 + 4 * 3)
     int8 = found["models"]["student_int8"]
     assert int8["latency_ms"] == times and int8["form_of"] == "student"
@@ -297,7 +297,7 @@ def test_two_stages_are_reported_in_the_same_shape(monkeypatch, tmp_path, method
     assert women["against_others"]["difference"] == pytest.approx(women["value"] - men["value"])
     with np.load(tmp_path / "evaluate" / "ndcg.npz") as kept:
         assert kept["segments/gender: F/student"].mean() == pytest.approx(women["value"])
-    (user,) = found["lists"]["users"]  # all are level
+    (user,) = found["lists"]["users"]  # all are equal
     columns = [column["of"] for column in user["lists"]]
     assert columns == ["Teachers", "Two stages", "Two stages, twin", "Retrieval alone"]
     with np.load(tmp_path / "evaluate" / "lists.npz") as kept:

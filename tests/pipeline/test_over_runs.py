@@ -1,4 +1,4 @@
-"""Finished runs beside each other: means over seeds, paired differences, what is refused."""
+"""Comparison of finished runs: means over seeds, paired differences, errors."""
 
 import itertools
 import json
@@ -16,7 +16,7 @@ from tfrs_distill.pipeline.report.over_runs import between_settings, over_seeds,
 from tfrs_distill.pipeline.report.page import html_page
 
 
-def test_a_report_over_seeds_is_of_means_with_intervals_over_users_and_seeds(tmp_path):
+def test_a_report_over_seeds_has_means_with_intervals_over_users_and_seeds(tmp_path):
     folders = [write_run(tmp_path / f"films-seed-{seed}", seed) for seed in (0, 1, 2)]
     (runs,) = read_settings(folders)
     report = over_seeds(runs)
@@ -46,10 +46,10 @@ def test_a_report_over_seeds_is_of_means_with_intervals_over_users_and_seeds(tmp
     )
     assert report["verdict"].startswith("The teacher helped: the student's NDCG@10 is ")
     assert "its best control" in report["verdict"]
-    html_page(report)  # and a page can be made of it
+    html_page(report)  # and a page can be written from it
 
 
-def test_segments_over_seeds_are_of_all_of_them(tmp_path, capsys):
+def test_segments_over_seeds_use_all_runs(tmp_path, capsys):
     folders = [write_run(tmp_path / f"films-seed-{seed}", seed) for seed in (0, 1, 2)]
     report = over_seeds(read_settings(folders)[0])
     (compared,) = report["segments"]["comparisons"]
@@ -62,12 +62,12 @@ def test_segments_over_seeds_are_of_all_of_them(tmp_path, capsys):
         np.mean([values_of(seed)["student"][:3] for seed in (0, 1, 2)])
     )
     assert main(["compare", *map(str, folders)]) == 0
-    said = capsys.readouterr().out
-    assert "tail: those of tail" in said and f" {tail.mean():.4f} (" in said
+    output = capsys.readouterr().out
+    assert "tail: those of tail" in output and f" {tail.mean():.4f} (" in output
     assert main(["compare", str(folders[0])]) == 0  # of one seed it is that run's
 
 
-def test_the_page_of_tables_says_what_was_read(tmp_path):
+def test_the_page_of_tables_has_the_readers_sentences(tmp_path):
     report = json.loads((write_run(tmp_path / "a", 0) / "report.json").read_text())
     report["data"]["reading"] = ["Columns: user = 'id'.", "2 of 3 rows are interactions."]
     assert "<p>Columns: user = &#39;id&#39;. 2 of 3 rows are interactions.</p>" in html_page(report)
@@ -96,7 +96,7 @@ def test_between_settings_the_same_users_are_compared(tmp_path):
         assert (part["gained"], part["lost"]) == (1.0, 0.0)
 
 
-def test_who_gained_in_a_segment_is_of_its_users_alone(tmp_path):
+def test_shares_of_better_and_worse_users_in_a_segment_use_its_users_alone(tmp_path):
     runs = [write_run(tmp_path / "a", 0), write_run(tmp_path / "b", 0, temperature=3.0)]
     path = runs[1] / "stages" / "evaluate" / "ndcg.npz"
     arrays = dict(np.load(path))
@@ -112,7 +112,7 @@ def test_who_gained_in_a_segment_is_of_its_users_alone(tmp_path):
         between_settings(read_settings(runs), "student", "next_item")
 
 
-def test_the_p_is_that_of_all_signs():
+def test_the_p_value_is_that_of_all_signs():
     differences = np.array([0.3, -0.1, 0.25, 0.2, 0.05, 0.4, -0.02, 0.1])
     signs = np.array(list(itertools.product([-1, 1], repeat=8)))
     exact = (np.abs(signs @ differences) >= abs(differences.sum()) - 1e-9).mean()
@@ -121,7 +121,7 @@ def test_the_p_is_that_of_all_signs():
     assert permutation_p(differences, num_samples=99) == permutation_p(differences, num_samples=99)
 
 
-def test_what_cannot_be_compared_is_refused(tmp_path):
+def test_incompatible_runs_are_refused(tmp_path):
     run = write_run(tmp_path / "runs" / "a", 0)
     with pytest.raises(InputError, match=r"runs is not the folder of a fin.* has the runs a: give"):
         read_settings([tmp_path / "runs"])
@@ -153,7 +153,7 @@ def changed(folder, old, new):
     return folder
 
 
-def test_lists_are_compared_whatever_their_task_is_called_but_by_one_metric(tmp_path):
+def test_lists_are_compared_for_any_name_of_the_task_but_by_one_metric(tmp_path):
     run = write_run(tmp_path / "a", 0)
     staged = write_run(tmp_path / "b", 1, temperature=3.0)
     changed(staged, '"next_item"', '"relevance"')
@@ -170,7 +170,7 @@ def figure_of(report, model, task, key):
     return report["models"][model]["metrics"][task][key]
 
 
-def test_a_report_over_seeds_of_rows_is_of_every_task(tmp_path):
+def test_a_report_over_seeds_of_rows_has_every_task(tmp_path):
     folders = [write_rows_run(tmp_path / f"likes-seed-{seed}", seed) for seed in (0, 1)]
     (runs,) = read_settings(folders)
     report = over_seeds(runs)
@@ -196,7 +196,7 @@ def test_a_report_over_seeds_of_rows_is_of_every_task(tmp_path):
     html_page(report)
 
 
-def test_seeds_that_draw_their_test_rows_make_one_report_and_are_paired_by_seed(tmp_path):
+def test_seeds_with_different_test_rows_make_one_report_and_are_paired_by_seed(tmp_path):
     settings = {"drawn_by_seed": True}
     folders = [write_rows_run(tmp_path / f"a-{seed}", seed, **settings) for seed in (0, 1)]
     settings["temperature"] = 5.0
@@ -212,7 +212,7 @@ def test_seeds_that_draw_their_test_rows_make_one_report_and_are_paired_by_seed(
         between_settings([a, b[::-1]], "student", "rating")
 
 
-def test_rows_that_no_seed_draws_must_be_the_same(tmp_path):
+def test_rows_that_no_seed_draws_must_be_equal(tmp_path):
     folders = [write_rows_run(tmp_path / f"a-{seed}", seed) for seed in (0, 1)]
     path = folders[1] / "stages" / "evaluate" / "predictions.npz"
     arrays = dict(np.load(path))
@@ -232,14 +232,14 @@ def test_the_command_prints_tables_and_sentences(tmp_path, capsys):
     runs = [write_run(tmp_path / f"a-{seed}", seed) for seed in (0, 1)]
     runs.append(write_run(tmp_path / "hot", 0, lift=0.05, temperature=3.0))
     assert main(["compare", *map(str, runs)]) == 0
-    said = " ".join(re.sub(r"[─]+", "", capsys.readouterr().out).split())
-    assert "a, seeds 0, 1" in said and "hot, seed 0" in said
-    assert "hot (distillation.temperature = 3.0)" in said
+    output = " ".join(re.sub(r"[─]+", "", capsys.readouterr().out).split())
+    assert "a, seeds 0, 1" in output and "hot, seed 0" in output
+    assert "hot (distillation.temperature = 3.0)" in output
     best = "The best student by NDCG@10 is that of hot (distillation.temperature = 3.0), "
-    assert f"{best}significantly better than the first setting." in said
-    assert "hot (distillation.temperature = 3.0), by segment" in said
+    assert f"{best}significantly better than the first setting." in output
+    assert "hot (distillation.temperature = 3.0), by segment" in output
     gained, lost = (f"{100 * share:.1f} %" for share in gained_and_lost(slice(10, 20)))
-    assert re.search(rf"gender: F 10 \S+ \S+ to \S+ {gained} {lost}", said)
+    assert re.search(rf"gender: F 10 \S+ \S+ to \S+ {gained} {lost}", output)
     assert main(["compare", *map(str, runs), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert len(found["settings"]) == 2 and len(found["between"]["next_item"]) == 2
@@ -251,13 +251,13 @@ def test_the_command_compares_rows_task_by_task(tmp_path, capsys):
     runs = [write_rows_run(tmp_path / "a", 0)]
     runs.append(write_rows_run(tmp_path / "hot", 0, lift=0.2, temperature=3.0))
     assert main(["compare", *map(str, runs)]) == 0
-    said = " ".join(re.sub(r"[─]+", "", capsys.readouterr().out).split())
-    assert "The best student by AUC is that of hot" in said
-    assert "The best student by RMSE is that of hot" in said
-    assert "Users better" not in said and "histories" not in said  # rows have none
+    output = " ".join(re.sub(r"[─]+", "", capsys.readouterr().out).split())
+    assert "The best student by AUC is that of hot" in output
+    assert "The best student by RMSE is that of hot" in output
+    assert "Users better" not in output and "histories" not in output  # rows have none
 
 
-def test_a_page_of_settings_is_whole_new_and_shows_what_the_terminal_says(tmp_path, capsys):
+def test_a_page_of_settings_is_complete_and_shows_the_terminals_text(tmp_path, capsys):
     runs = [str(write_run(tmp_path / f"a-{seed}", seed)) for seed in (0, 1)]
     runs.append(str(write_run(tmp_path / "hot", 0, lift=0.05, temperature=3.0)))
     page = tmp_path / "pages" / "compared.html"

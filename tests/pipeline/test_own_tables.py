@@ -1,4 +1,4 @@
-"""Tables of one's own as the data of a run: from the command line and in a recipe."""
+"""The user's own tables as the data of a run: from the command line and in a recipe."""
 
 import json
 import re
@@ -31,7 +31,7 @@ def shop(tmp_path):
     return tmp_path
 
 
-def test_a_run_of_tables_has_their_name_and_says_what_it_read(shop):
+def test_a_run_of_tables_has_their_name_and_describes_them(shop):
     tables = str(shop / "my shop.csv"), str(shop / "products.csv")
     recipe = Recipe.named("movielens-100k").of_tables(tables[:1], tables[1:])
     assert recipe.name == "my-shop" and recipe.data.source == "tables"
@@ -39,8 +39,8 @@ def test_a_run_of_tables_has_their_name_and_says_what_it_read(shop):
     data = read_data(recipe)
     assert data.catalogue.num_items == 11 and data.interactions.num_users == 12
     facts, line = data.facts()
-    said = "Columns: user = 'customer', item = 'product', time = 'ts', id of the items = 'sku'"
-    assert facts["reading"][0].startswith(said) and said in line
+    output = "Columns: user = 'customer', item = 'product', time = 'ts', id of the items = 'sku'"
+    assert facts["reading"][0].startswith(output) and output in line
     assert "120 of 120 rows are interactions." in facts["reading"]
     json.dumps(facts)
 
@@ -51,7 +51,7 @@ def test_without_items_the_teacher_reads_no_text(shop):
     assert "a text teacher has no texts to read" in read_data(recipe).facts()[1]
 
 
-def test_the_same_in_a_recipe_file(shop):
+def test_a_recipe_file_gives_the_same(shop):
     path = shop / "recipe.toml"
     tables = f'interactions = ["{shop}/my shop.csv"]\nitems = ["{shop}/products.csv"]'
     path.write_text(f'[data]\n{tables}\nuser_column = "customer"\ntext_columns = ["name"]\n')
@@ -65,7 +65,7 @@ def test_the_same_in_a_recipe_file(shop):
 RATED = "who,what,stars\n" + "".join(f"C{u},S{i},{1 + (u + i) % 5}\n" for u, i, _ in ROWS)
 
 
-def test_ratings_as_weights_in_a_recipe_file_and_in_what_a_run_keeps(shop, tmp_path):
+def test_ratings_as_weights_in_a_recipe_file_and_in_the_data_stage(shop, tmp_path):
     (shop / "rated.csv").write_text(RATED)
     path = shop / "recipe.toml"
     names = 'user_column = "who"\nitem_column = "what"\n'
@@ -89,7 +89,7 @@ def test_ratings_as_weights_in_a_recipe_file_and_in_what_a_run_keeps(shop, tmp_p
         Recipe.load(str(path))
 
 
-def test_dislikes_in_a_recipe_file_and_in_what_a_run_keeps(shop, tmp_path):
+def test_dislikes_in_a_recipe_file_and_in_the_data_stage(shop, tmp_path):
     (shop / "rated.csv").write_text(RATED)
     path = shop / "recipe.toml"
     names = 'user_column = "who"\nitem_column = "what"\n'
@@ -100,7 +100,7 @@ def test_dislikes_in_a_recipe_file_and_in_what_a_run_keeps(shop, tmp_path):
     signs = np.where(data.interactions.ratings < 2, -1.0, 1.0)
     np.testing.assert_array_equal(data.interactions.weights, signs)
     facts, line = data.facts()
-    assert "24 of 120 interactions are rated below 2: as labels they count against" in line
+    assert "24 of 120 interactions are rated below 2: as labels they have the weight -1" in line
     data.save(tmp_path)
     kept = load_data(tmp_path, recipe)
     assert kept.splits.train.fingerprint() == facts["fingerprint"]
@@ -122,7 +122,7 @@ def test_dislikes_of_a_source_with_ratings():
         Recipe.named("ranking").with_dislikes(2)
 
 
-def test_other_content_is_other_data(shop):
+def test_changed_content_changes_the_fingerprint(shop):
     recipe = Recipe.named("movielens-100k").of_tables([str(shop / "my shop.csv")])
     before = source_fingerprint(recipe)
     (shop / "my shop.csv").write_text(CSV + "C1,SKU-3,999\n")
@@ -147,7 +147,7 @@ def test_other_content_is_other_data(shop):
         ),
     ],
 )
-def test_settings_that_do_not_go_together(tmp_path, toml, words):
+def test_incompatible_settings(tmp_path, toml, words):
     path = tmp_path / "recipe.toml"
     path.write_text(f"[data]\n{toml}\n")
     with pytest.raises(InputError, match=words):
@@ -178,9 +178,7 @@ def test_settings_that_do_not_go_together(tmp_path, toml, words):
         ),
     ],
 )
-def test_what_cannot_be_is_said_before_anything_is_trained(
-    shop, capsys, monkeypatch, arguments, words
-):
+def test_invalid_settings_are_refused_before_training(shop, capsys, monkeypatch, arguments, words):
     monkeypatch.chdir(shop)
     arguments = [text.replace("{shop}", str(shop / "my shop.csv")) for text in arguments]
     assert main(["run", *arguments]) == 2
@@ -188,7 +186,7 @@ def test_what_cannot_be_is_said_before_anything_is_trained(
     assert not (shop / "saved_models" / "my-shop" / "stages" / "teacher").exists()
 
 
-def test_attributes_that_no_column_is_of(shop):
+def test_attributes_without_a_column_are_refused(shop):
     recipe = Recipe.named("movielens-100k").of_tables([str(shop / "my shop.csv")])
     teacher = replace(recipe.teacher, modalities=("attributes",))
     with pytest.raises(InputError, match="'tables' has no attributes.*`data.attribute_columns`"):
@@ -254,7 +252,7 @@ def test_a_student_reads_columns_of_the_users_table(shop, tmp_path):
         [0, 8],
         [0, 0],
     ]
-    assert data.user_groups.keys() == {"plan", "age"}  # shown by what is read, if nothing is named
+    assert data.user_groups.keys() == {"plan", "age"}  # shown by its columns, if none is named
     assert (
         "User attributes that the student reads: plan (1 values), age (8 values)." in data.reading
     )
@@ -265,7 +263,7 @@ def test_a_student_reads_columns_of_the_users_table(shop, tmp_path):
     )
 
 
-def test_an_attribute_of_more_values_than_groups_is_read_and_shown_by_the_others(shop):
+def test_an_attribute_with_too_many_values_for_groups_is_read_and_others_are_shown(shop):
     customers = [f"C{number}" for number in range(60)]
     rows = [f"{customer},{day}" for customer in customers for day in range(10)]
     (shop / "many.csv").write_text(
@@ -308,12 +306,12 @@ def test_groups_of_users_become_segments(shop, tmp_path):
     place = {user: data.interactions.user_ids.index(f"C{user}") for user in range(12)}
     countries, ages = data.user_groups["country"], data.user_groups["age"]
     assert [countries[place[user]] for user in range(5)] == ["de", "fr", "", "de", "fr"]
-    assert ages[place[11]] == ""  # the table has not this user
+    assert ages[place[11]] == ""  # the table does not have this user
     # 20 to 30: 11 numbers; a quarter of the way from the first to the last is the third, 22.
     assert ages[place[0]] == ages[place[2]] == "22 or less" and ages[place[3]] == "above 22 to 25"
     assert ages[place[10]] == "above 27"
-    told = "country (de, fr); age (22 or less, above 22 to 25, above 25 to 27, above 27)"
-    assert data.reading[-1] == f"Groups of the users: {told}."
+    result = "country (de, fr); age (22 or less, above 22 to 25, above 25 to 27, above 27)"
+    assert data.reading[-1] == f"Groups of the users: {result}."
     data.save(tmp_path)
     kept = load_data(tmp_path, recipe).user_groups
     assert {name: tuple(groups) for name, groups in kept.items()} == dict(data.user_groups)
@@ -340,13 +338,13 @@ def test_groups_of_users_become_segments(shop, tmp_path):
     assert len(set(data.user_groups["city"])) == 12 and data.reading[-1].endswith(" and 6 more).")
 
 
-def test_more_values_than_can_be_groups():
+def test_too_many_values_for_groups_are_refused():
     ids = [f"u{number}" for number in range(51)]
     with pytest.raises(InputError, match="'city' has 51 different values for the users; at most"):
         read_user_groups({"user": ids, "city": ids}, ids)
 
 
-def test_ratings_in_tables_are_the_rows_that_the_same_ratings_are_in_a_folder(shop, tmp_path):
+def test_ratings_in_tables_give_the_same_rows_as_in_a_folder(shop, tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
     lines = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
@@ -362,7 +360,7 @@ def test_ratings_in_tables_are_the_rows_that_the_same_ratings_are_in_a_folder(sh
     (folder / "f.item").write_text(
         header + "".join(f"SKU-{i}\tThing {i}\t1990\tDrama\n" for i in range(11))
     )
-    (shop / "rated.csv").write_text(csv + "C0,SKU-1,,5\n")  # not rated: no row
+    (shop / "rated.csv").write_text(csv + "C0,SKU-1,,5\n")  # without a rating: no row
     columns = {"user": "who", "item": "what", "time": "when"}
     recipe = Recipe.named("ranking").of_tables(
         [str(shop / "rated.csv")], [str(shop / "products.csv")], columns=columns
@@ -417,15 +415,13 @@ def test_a_ranking_teacher_reads_texts_and_attributes_of_tables(shop):
         replace(recipe, teacher=replace(recipe.teacher, kind="bert-text", privileged=()))
 
 
-def test_init_looks_at_the_tables_and_writes_a_recipe_that_says_what_it_found(
-    shop, capsys, monkeypatch
-):
+def test_init_reads_the_tables_and_writes_a_recipe_with_their_columns(shop, capsys, monkeypatch):
     monkeypatch.chdir(shop)
     assert main(["init", "my shop.csv", "--items", "products.csv", "--to", "shop.toml"]) == 0
-    said = " ".join(capsys.readouterr().out.split())
-    assert "my-shop: 12 users, 11 items, 120 interactions" in said
-    assert "user = 'customer', item = 'product', time = 'ts', id of the items = 'sku'" in said
-    assert said.endswith("Run it: tfrs-distill run --recipe shop.toml")
+    output = " ".join(capsys.readouterr().out.split())
+    assert "my-shop: 12 users, 11 items, 120 interactions" in output
+    assert "user = 'customer', item = 'product', time = 'ts', id of the items = 'sku'" in output
+    assert output.endswith("Run it: tfrs-distill run --recipe shop.toml")
     recipe = Recipe.load("shop.toml")
     assert recipe.name == "my-shop" and recipe.data.interactions == ("my shop.csv",)
     assert (recipe.data.user_column, recipe.data.title_column) == ("customer", "name")

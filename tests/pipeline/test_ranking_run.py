@@ -1,4 +1,4 @@
-"""Whole runs of a ranking student on planted rows: what they leave, reuse, and lose to a kill."""
+"""Complete runs of a ranking student on planted rows: results, reuse, and kills."""
 
 import csv
 import html
@@ -35,9 +35,9 @@ def write_reviews(path):
         writer.writerow(names)
         for row in range(240):
             good = int(random.random() < 0.6)
-            said = f"{['saloon', 'galaxy'][good]} {'film' if row % 3 else 'king'}"
+            output = f"{['saloon', 'galaxy'][good]} {'film' if row % 3 else 'king'}"
             rating = random.integers(4, 6) if good else random.integers(1, 4)
-            writer.writerow([row % 7, 30 + row % 9, "", said, rating, good, "G", "Tops", "Knits"])
+            writer.writerow([row % 7, 30 + row % 9, "", output, rating, good, "G", "Tops", "Knits"])
     return path
 
 
@@ -95,7 +95,7 @@ def recipe(films):
 
 
 class Recorder(SilentProgress):
-    """Remembers the stages and which were reused."""
+    """Records the stages and which were reused."""
 
     def __init__(self):
         self.names, self.reused = [], []
@@ -118,7 +118,7 @@ def finished(recipe, tmp_path_factory):
 
 
 def without_timings(report, path=""):
-    """The report as {path: value}, less what a clock decides."""
+    """The report as {path: value}, without times."""
     if not isinstance(report, dict):
         return {path: report}
     flat = {}
@@ -128,7 +128,7 @@ def without_timings(report, path=""):
     return flat
 
 
-def test_the_report_holds_every_model_with_its_numbers(finished):
+def test_the_report_has_every_model_with_its_metrics(finished):
     home, report = finished
     assert json.loads((home / "report.json").read_text())["models"].keys() == {
         "teacher",
@@ -141,11 +141,18 @@ def test_the_report_holds_every_model_with_its_numbers(finished):
         "bias_only",
     }
     for name, row in report["models"].items():
-        told = row["metrics"]
-        low, high = told["like"]["auc"]["interval"]
-        assert 0 <= low <= told["like"]["auc"]["value"] <= high <= 1, name
-        assert told["like"].keys() >= {"gauc", "log_loss", "accuracy", "precision", "recall", "f1"}
-        rmse, mae = (told["rating"][key]["value"] for key in ("rmse", "mae"))
+        result = row["metrics"]
+        low, high = result["like"]["auc"]["interval"]
+        assert 0 <= low <= result["like"]["auc"]["value"] <= high <= 1, name
+        assert result["like"].keys() >= {
+            "gauc",
+            "log_loss",
+            "accuracy",
+            "precision",
+            "recall",
+            "f1",
+        }
+        rmse, mae = (result["rating"][key]["value"] for key in ("rmse", "mae"))
         assert 0 < rmse < 5 and mae <= rmse
         if name not in ("item_mean", "bias_only"):
             assert row["bytes"] > 0 and row["parameters"] > 0, name
@@ -154,83 +161,83 @@ def test_the_report_holds_every_model_with_its_numbers(finished):
     assert report["verdict"] in " ".join(html.unescape(page).split())
 
 
-def test_what_was_planted_is_learnt(finished):
-    """The history's ratings tell a user's kind, an item's mean nothing; the best AUC is .95."""
+def test_the_planted_data_is_learned(finished):
+    """The history's ratings identify a user's kind, item means are uninformative; best AUC .95."""
     models = finished[1]["models"]
     auc = {name: row["metrics"]["like"]["auc"]["value"] for name, row in models.items()}
     assert auc["teacher"] > 0.85 and auc["student"] > 0.85 and auc["student_int8"] > 0.85
     assert auc["item_mean"] < 0.65
 
 
-def test_the_reported_figures_are_those_of_the_exported_file(finished, films):
-    """The `.tflite` file asked once more; AUC and RMSE by counting pairs and squares in NumPy."""
+def test_the_reported_metrics_are_those_of_the_exported_file(finished, films):
+    """The `.tflite` file evaluated again; AUC and RMSE by counting pairs and squares in NumPy."""
     home, report = finished
     splits, _ = movielens_ranking(films, max_history=8)
     ranker = Ranker.load(home / "1" / "student.tflite")
     test = splits.test
-    said = ranker.score({name: test.features[name] for name in ranker.input_columns})
+    output = ranker.score({name: test.features[name] for name in ranker.input_columns})
     like, rating = (test.labels[name].astype(float) for name in ("like", "rating"))
-    pairs = said["like"][like == 1][:, None] - said["like"][like == 0][None, :]
+    pairs = output["like"][like == 1][:, None] - output["like"][like == 0][None, :]
     auc = ((pairs > 0) + 0.5 * (pairs == 0)).mean()
-    told = report["models"]["student_tflite"]["metrics"]
-    assert told["like"]["auc"]["value"] == pytest.approx(auc, abs=1e-9)
-    rmse = np.sqrt(np.mean((said["rating"] - rating) ** 2))
-    assert told["rating"]["rmse"]["value"] == pytest.approx(rmse, rel=1e-6)  # float32 predictions
-    yes = said["like"] >= 0.5
+    result = report["models"]["student_tflite"]["metrics"]
+    assert result["like"]["auc"]["value"] == pytest.approx(auc, abs=1e-9)
+    rmse = np.sqrt(np.mean((output["rating"] - rating) ** 2))
+    assert result["rating"]["rmse"]["value"] == pytest.approx(rmse, rel=1e-6)  # float32 predictions
+    yes = output["like"] >= 0.5
     counted = [[((like == truth) & (yes == answer)).sum() for answer in (0, 1)] for truth in (0, 1)]
     assert report["confusion"]["like"]["student_tflite"] == counted
 
 
-def test_the_share_of_the_teachers_gain_is_what_the_rows_say(finished):
-    told, models = finished[1]["comparisons"], finished[1]["models"]
+def test_the_share_of_the_teachers_gain_is_computed_from_the_rows(finished):
+    result, models = finished[1]["comparisons"], finished[1]["models"]
     for task, metric in (("like", "auc"), ("rating", "rmse")):
         base, teacher, student = (
             models[name]["metrics"][task][metric]["value"]
             for name in ("item_mean", "teacher", "student")
         )
-        kept = told["student_vs_teacher"][task]["kept"]
+        kept = result["student_vs_teacher"][task]["kept"]
         assert kept == pytest.approx((student - base) / (teacher - base))
         twin = models["twin"]["metrics"][task][metric]["value"]
-        assert told["student_vs_twin"][task]["difference"] == pytest.approx(student - twin)
-        low, high = told["student_vs_twin"][task]["interval"]
+        assert result["student_vs_twin"][task]["difference"] == pytest.approx(student - twin)
+        low, high = result["student_vs_twin"][task]["interval"]
         assert low <= high
 
 
 def assert_alone_it_is_as_its_report(home, report):
-    """The report over one seed, as `compare` makes it, has the run's own figures."""
+    """The report over one seed, as made by `compare`, has the run's own metrics."""
     (runs,) = read_settings([home])
     found = over_seeds(runs)
     for name, row in report["models"].items():
         for task, figures in row["metrics"].items():
             key = report["tasks"][task]["metric"]
-            told, figure = figures[key], found["models"][name]["metrics"][task][key]
-            assert figure["by_seed"] == pytest.approx([told["value"]], rel=1e-5), (name, task)
-            assert figure["interval"] == pytest.approx(told["interval"], abs=0.1), (name, task)
+            result, figure = figures[key], found["models"][name]["metrics"][task][key]
+            assert figure["by_seed"] == pytest.approx([result["value"]], rel=1e-5), (name, task)
+            assert figure["interval"] == pytest.approx(result["interval"], abs=0.1), (name, task)
     for name, by_task in report["comparisons"].items():
-        for task, told in by_task.items():
+        for task, result in by_task.items():
             again = found["comparisons"][name][task]["difference"]
-            assert again == pytest.approx(told["difference"], abs=1e-5), (name, task)
+            assert again == pytest.approx(result["difference"], abs=1e-5), (name, task)
 
 
-def test_compared_alone_a_run_has_its_figures_and_differences(finished):
+def test_a_report_over_one_run_has_its_metrics_and_differences(finished):
     assert_alone_it_is_as_its_report(*finished)
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", ["many", "reviews", "stages"])
-def test_so_has_one_of_every_other_task(name, request):
+def test_a_report_over_one_run_of_every_other_task(name, request):
     assert_alone_it_is_as_its_report(*request.getfixturevalue(name)[:2])
 
 
-def test_the_artefact_answers_people_by_their_films(finished):
-    """It travels with the films' ids and titles."""
+def test_the_artefact_reads_titles_of_films(finished):
+    """It contains the films' ids and titles."""
     artefact = Artefact.read(finished[0] / "1")
     assert set(artefact.vocabularies["item_id"]) == {str(item) for item in range(NUM_ITEMS)}
     assert "Film 3 (1990)" in artefact.titles
     score = Ranker.load(finished[0] / "1").score
     history = ["0", "2", "4", "6"]
-    asked = {"item_id": ["8", "8"], "history": [history, history]}
-    generous, grumpy = score(asked | {"history_ratings": [[5, 5, 4, 5], [1, 2, 1, 3]]})["like"]
+    requested = {"item_id": ["8", "8"], "history": [history, history]}
+    generous, grumpy = score(requested | {"history_ratings": [[5, 5, 4, 5], [1, 2, 1, 3]]})["like"]
     assert generous > 0.5 > grumpy
 
 
@@ -244,19 +251,19 @@ def test_an_unchanged_run_is_not_run_again(finished, recipe, monkeypatch):
 
 
 @pytest.mark.nightly
-def test_a_changed_setting_runs_its_stage_and_the_later_ones_only(finished, recipe):
+def test_a_changed_setting_runs_only_its_stage_and_the_later_ones(finished, recipe):
     changed = replace(recipe, distillation=replace(recipe.distillation, student_loss_weight=0.6))
     progress = Recorder()
     report = pipeline.run(changed, finished[0].parent, progress)
     assert progress.reused == [True] * 5 + [False] * 3
-    twins = [told["models"]["twin"]["metrics"] for told in (report, finished[1])]
+    twins = [result["models"]["twin"]["metrics"] for result in (report, finished[1])]
     assert twins[0] == twins[1]
     assert report["training"]["student"] != finished[1]["training"]["student"]
 
 
 @pytest.mark.nightly
-def test_the_teacher_labels_what_users_have_not_rated(finished, recipe, films):
-    """The student hears of them: without, it is another one."""
+def test_the_teacher_labels_items_that_users_have_not_rated(finished, recipe, films):
+    """The student is trained on them: without them it is a different one."""
     home, report = finished
     splits, _ = movielens_ranking(films, max_history=8)
     rated = set(zip(splits.train.users.tolist(), splits.train.features["item_id"].tolist()))
@@ -289,7 +296,7 @@ def test_a_lost_file_runs_its_stage_again(finished, recipe):
 
 
 class Interrupted(SilentProgress):
-    """A person who presses Ctrl-C at the n-th sign of life."""
+    """A user who presses Ctrl-C at the n-th progress update."""
 
     def __init__(self, at):
         self.left = at
@@ -313,7 +320,7 @@ class Interrupted(SilentProgress):
 
 
 @pytest.mark.nightly
-def test_interrupted_again_and_again_it_ends_with_the_same_report(finished, recipe, tmp_path):
+def test_interrupted_repeatedly_it_ends_with_the_same_report(finished, recipe, tmp_path):
     """Each start gets further: into the knowledge, the twin (8 epochs), the student."""
     undisturbed = pipeline.run(recipe, finished[0].parent)
     for at in (6, 7, 13):  # after 5 epochs of the teacher and a fold; after the folds; ...
@@ -322,13 +329,13 @@ def test_interrupted_again_and_again_it_ends_with_the_same_report(finished, reci
         assert not (tmp_path / "small" / "report.json").exists()
     resumed = without_timings(pipeline.run(recipe, tmp_path))
     expected = without_timings(undisturbed)
-    path = "/models/saved_model/bytes"  # TensorFlow writes a SavedModel a few bytes longer or not
+    path = "/models/saved_model/bytes"  # the size of TensorFlow's SavedModel varies by a few bytes
     assert resumed.pop(path) == pytest.approx(expected.pop(path), abs=100)
     assert resumed.keys() == expected.keys()
     assert [path for path in resumed if resumed[path] != expected[path]] == []
 
 
-def test_a_missing_data_folder_leaves_nothing_behind(recipe, tmp_path):
+def test_a_missing_data_folder_writes_nothing(recipe, tmp_path):
     bad = replace(recipe, data=replace(recipe.data, folder=str(tmp_path / "nothing")))
     with pytest.raises(InputError, match="nothing"):
         pipeline.run(bad, tmp_path / "out")
@@ -360,7 +367,7 @@ def many(films, tmp_path_factory):
 
 
 @pytest.mark.nightly
-def test_each_task_has_a_twin_of_its_own_that_answers_it_alone(many):
+def test_each_task_has_a_single_task_twin(many):
     models = many[1]["models"]
     for task in ("like", "rating", "next_item"):
         assert list(models[f"twin_of_{task}"]["metrics"]) == [task]
@@ -380,7 +387,7 @@ def test_each_task_has_a_twin_of_its_own_that_answers_it_alone(many):
 
 
 @pytest.mark.nightly
-def test_every_task_is_held_against_its_controls(many):
+def test_every_task_is_compared_with_its_controls(many):
     report = many[1]
     for control in ("self_taught", "scrambled"):
         assert set(report["models"][control]["metrics"]) == {"like", "rating", "next_item"}
@@ -394,18 +401,18 @@ def test_every_task_is_held_against_its_controls(many):
 
 
 @pytest.mark.nightly
-def test_each_task_has_a_teacher_of_its_own(many):
+def test_each_task_has_a_separate_teacher(many):
     training = many[1]["training"]
     assert {"teacher of like", "teacher of rating", "teacher of next_item"} <= training.keys()
     assert len(training["teacher of like"]["validation_score"]) == 3
 
 
 @pytest.mark.nightly
-def test_the_next_item_is_measured_where_logits_can_be_had(many):
+def test_the_next_item_is_measured_for_models_with_logits(many):
     models = many[1]["models"]
     for name in ("teacher", "twin", "student"):
-        told = models[name]["metrics"]["next_item"]
-        assert 0 < told["ndcg@10"]["value"] <= told["hit_rate@10"]["value"] <= 1
+        result = models[name]["metrics"]["next_item"]
+        assert 0 < result["ndcg@10"]["value"] <= result["hit_rate@10"]["value"] <= 1
     assert "next_item" not in models["student_int8"]["metrics"]
 
 
@@ -429,12 +436,12 @@ def reviews(encoder, tmp_path_factory):
 
 
 @pytest.mark.nightly
-def test_a_bert_that_reads_teaches_a_student_of_words(reviews):
+def test_a_bert_teaches_a_student_of_words(reviews):
     home, report, _ = reviews
     models = report["models"]
     auc = {name: row["metrics"]["recommended"]["auc"]["value"] for name, row in models.items()}
     assert auc["teacher"] > 0.9 and auc["student"] > 0.95
-    assert auc["item_mean"] < 0.8  # what a coat's own reviews say
+    assert auc["item_mean"] < 0.8  # the average of a coat's own reviews
     assert "bias_only" not in auc  # there are no users
     assert report["models"]["student_int8"]["bytes"] < 50_000
 
@@ -443,7 +450,7 @@ def test_a_bert_that_reads_teaches_a_student_of_words(reviews):
 def test_the_exported_student_reads_texts(reviews):
     home, _, _ = reviews
     ranker = Ranker.load(home / "1" / "student_int8.tflite")
-    said = ranker.score(
+    output = ranker.score(
         {
             "words": ["galaxy film", "saloon film"],
             "age": [33, None],
@@ -451,8 +458,8 @@ def test_the_exported_student_reads_texts(reviews):
             "class_name": ["Knits", "Knits"],
         }
     )
-    assert said["recommended"][0] > 0.5 > said["recommended"][1]
-    assert said["rating"][0] > 3.5 > said["rating"][1]
+    assert output["recommended"][0] > 0.5 > output["recommended"][1]
+    assert output["rating"][0] > 3.5 > output["rating"][1]
 
 
 @pytest.mark.nightly
@@ -466,7 +473,7 @@ def test_other_words_are_read_without_training_bert_again(reviews):
 
 
 @pytest.mark.nightly
-def test_reviews_can_be_few_and_split_by_item(reviews, tmp_path):
+def test_reviews_can_be_subsampled_and_split_by_item(reviews, tmp_path):
     recipe = replace(
         reviews[2], data=replace(reviews[2].data, split="item", max_users=120), name="cold"
     )
@@ -506,7 +513,7 @@ def stages(encoder, tmp_path_factory):
 
 
 @pytest.mark.nightly
-def test_two_stages_are_measured_beside_each_stage(stages):
+def test_two_stages_are_measured_and_each_stage(stages):
     home, report, _ = stages
     ndcg = {}
     controls, forms = ("twin", "self_taught", "scrambled"), ("student_tflite", "student_int8")
@@ -515,13 +522,13 @@ def test_two_stages_are_measured_beside_each_stage(stages):
         ndcg[name] = row["metrics"]["relevance"]["ndcg@10"]["value"]
         assert 0 < ndcg[name] <= 1
         assert row["bytes"] > 0 and 0 < row["latency_ms"]["p50"] <= row["latency_ms"]["p95"], name
-    told = report["comparisons"]
+    result = report["comparisons"]
     others = ("retrieval", "teacher", "twin", "self_taught", "scrambled")
     for name in (f"student_vs_{other}" for other in others):
         other = name.removeprefix("student_vs_")
-        found = told[name]["relevance"]["difference"]
+        found = result[name]["relevance"]["difference"]
         assert found == pytest.approx(ndcg["student"] - ndcg[other], abs=1e-9)
-    assert ndcg["student_tflite"] == pytest.approx(ndcg["student"], abs=0.02)  # ties may turn
+    assert ndcg["student_tflite"] == pytest.approx(ndcg["student"], abs=0.02)  # ties may be swapped
     assert "Two stages: NDCG@10" in report["verdict"]
     columns = [column["of"] for column in report["lists"]["users"][0]["lists"]]
     assert columns == ["Teachers", "Two stages", "Two stages, twin", "Retrieval alone"]

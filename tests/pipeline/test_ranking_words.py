@@ -1,4 +1,4 @@
-"""What a ranking report says of its tasks and its data, before anything is trained."""
+"""The text of a ranking report about its tasks and its data, before training."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from tfrs_distill.pipeline.tasks import make_tasks, what
 
 
 def write_films(folder, scale):
-    """10 users who rate 10 films an hour apart, but the first, whose last two are at one time."""
+    """10 users who rate 10 films an hour apart, except the first: the last two are at one time."""
     header = "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
     lines = "".join(f"{item}\tFilm {item}\t1990\tDrama\n" for item in range(10))
     (folder / "tiny.item").write_text(header + lines)
@@ -45,10 +45,10 @@ def recipe_of(folder, rating_as="distribution", max_users=0):
     ],
     ids=["ml-100k", "ml-20m", "books"],
 )
-def test_the_words_have_the_ends_of_the_datas_own_scale(tmp_path, rating_as, scale, words):
+def test_the_text_has_the_limits_of_the_datas_scale(tmp_path, rating_as, scale, words):
     recipe = recipe_of(write_films(tmp_path, scale), rating_as)
-    told = {task.name: what(task, 4.0) for task in make_tasks(recipe, read_data(recipe))}
-    assert told == {"like": "A rating of 4 or more.", "rating": words}
+    result = {task.name: what(task, 4.0) for task in make_tasks(recipe, read_data(recipe))}
+    assert result == {"like": "A rating of 4 or more.", "rating": words}
 
 
 @pytest.mark.parametrize("max_users", [0, 4])
@@ -57,8 +57,8 @@ def test_the_limits_are_those_of_the_users_that_are_read(tmp_path, max_users):
     data = read_data(recipe)
     kept = np.unique(data.splits.train.users)
     assert len(kept) == (max_users or 10)
-    # Users follow each other: after the test of the first of n come the 8 n - 8 training rows of
-    # the others. The median of 0, 8, ..., 8 n - 8 is 4 n - 4, of 8 n rows.
+    # Users follow each other: after the test of the first of n there are the 8 n - 8 training rows
+    # of the others. The median of 0, 8, ..., 8 n - 8 is 4 n - 4, of 8 n rows.
     number = len(kept)
     assert data.facts()[0]["split"] == {
         "train_after_test": pytest.approx((4 * number - 4) / (8 * number)),

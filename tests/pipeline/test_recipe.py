@@ -130,7 +130,7 @@ UNUSUAL = RetrievalRecipe(
     evaluation=EvaluationSettings(k=20, bootstrap_samples=321),
 )
 
-# Of the other tasks, what the retrieval recipe has not.
+# Settings of the other tasks that the retrieval recipe does not have.
 UNUSUAL_REVIEWS = RankingRecipe(
     name="coats",
     data=RankingDataSettings(
@@ -250,7 +250,7 @@ def written(tmp_path, text):
 
 
 def refused(tmp_path, text):
-    """The error's words, after the file's name that must come first."""
+    """The error message after the file's name, with which it must begin."""
     path = written(tmp_path, text)
     with pytest.raises(InputError) as caught:
         Recipe.from_toml(path)
@@ -267,7 +267,7 @@ def test_the_round_trip_keeps_every_value(tmp_path):
     assert again.export.version == 3
 
 
-def test_a_loss_without_seen_items_needs_that_they_are_not_recommended(tmp_path):
+def test_exclude_seen_of_the_twin_needs_exclude_seen_of_the_data(tmp_path):
     text = "[data]\nexclude_seen = false\n[twin]\nexclude_seen = true\n"
     assert "`twin.exclude_seen` excludes the items of the history" in refused(tmp_path, text)
 
@@ -294,15 +294,15 @@ def test_no_value_of_the_unusual_recipes_is_a_default():
 
 
 @pytest.mark.parametrize("recipe", EVERY_TASK, ids=lambda recipe: recipe.task)
-def test_a_file_has_the_keys_that_its_task_reads_each_with_its_meaning_beside_it(recipe):
+def test_a_file_has_the_keys_of_its_task_each_with_its_meaning(recipe):
     lines = [line for line in recipe.to_toml().splitlines() if " = " in line]
     assert all(re.search(r"  # \S", line) for line in lines)
     values = [value for value in recipe.as_dict().values() if isinstance(value, dict)]
-    assert len(lines) == 3 + sum(map(len, values))  # name, task and seed stand before the sections
+    assert len(lines) == 3 + sum(map(len, values))  # name, task and seed are before the sections
 
 
 def test_the_keys_of_each_task():
-    """By reading the sections: what one task has and another has not."""
+    """By the sections: the differences between tasks."""
     by_task = {recipe.task: recipe.to_toml() for recipe in EVERY_TASK}
     for words in ("[tuning]", "[cross_encoder]", "\nmodalities = ", "\ntop_k = ", "\nk = 44"):
         assert words in by_task["retrieval"], words
@@ -324,14 +324,14 @@ def test_an_empty_file_is_the_default_recipe(tmp_path):
     assert (recipe.name, recipe.seed, recipe.data.source) == ("ml-100k", 0, "movielens-100k")
 
 
-def test_a_file_names_only_what_it_changes(tmp_path):
+def test_a_file_contains_only_changed_values(tmp_path):
     recipe = Recipe.from_toml(written(tmp_path, "seed = 3\n[student]\nembedding_dim = 4\n"))
     assert recipe.seed == 3
     assert recipe.student.embedding_dim == 4
     assert recipe.teacher == TeacherSettings()
 
 
-def test_a_whole_number_may_stand_for_a_number(tmp_path):
+def test_a_whole_number_is_valid_for_a_float(tmp_path):
     recipe = Recipe.from_toml(written(tmp_path, "[distillation]\ntemperature = 2\n"))
     assert recipe.distillation.temperature == 2.0
     assert type(recipe.distillation.temperature) is float
@@ -436,11 +436,11 @@ def test_a_value_out_of_range_names_key_rule_and_value(tmp_path, section, key, v
         {"seed": 2**31 - 1},
     ],
 )
-def test_the_bounds_themselves_are_allowed(values):
+def test_the_bounds_are_allowed(values):
     assert RetrievalRecipe(**values) == RetrievalRecipe(**values)
 
 
-def test_a_recipe_made_in_python_keeps_the_same_rules():
+def test_a_recipe_made_in_python_has_the_same_rules():
     with pytest.raises(InputError, match=r"`training\.patience` must be a whole number of at le"):
         TrainingSettings(patience=0)
     with pytest.raises(InputError, match=r"`twin\.dropout` must be .* Received: nan"):
@@ -543,11 +543,11 @@ def test_cold_items_need_models_that_read_texts(tmp_path, text, words):
         ('[teacher]\nkind = "array"\nsource = "a.npz"\n[knowledge]\n', "cannot generate histories"),
     ],
 )
-def test_histories_are_continued_by_one_who_can_and_labelled_by_the_top_k(tmp_path, text, words):
+def test_generated_histories_need_a_suitable_teacher_and_top_k(tmp_path, text, words):
     assert words in refused(tmp_path, f"{text}generated_per_window = 1\n")
 
 
-def test_two_stages_know_items_by_their_ids(tmp_path):
+def test_two_stages_use_item_ids_alone(tmp_path):
     text = 'task = "two-stage"\n[data]\nsplit = "cold-items"\n'
     assert "a second stage uses item ids" in refused(tmp_path, text)
 
@@ -558,14 +558,14 @@ def test_a_student_of_tables_without_items_reads_no_texts(tmp_path):
     assert "have no text for the student to read" in refused(tmp_path, text)
 
 
-def test_movielens_1m_is_called_so_at_any_size(tmp_path):
+def test_movielens_1m_has_its_name_at_any_size(tmp_path):
     recipe = Recipe.named("movielens-1m")
     assert (recipe.name, recipe.data.source) == ("ml-1m", "movielens-1m")
     assert recipe.quick().name == "ml-1m-quick" and recipe.quick().quick() == recipe.quick()
     assert Recipe.from_toml(written(tmp_path, recipe.to_toml())) == recipe
 
 
-def test_book_crossing_is_split_by_chance(tmp_path):
+def test_book_crossing_has_a_random_split(tmp_path):
     recipe = Recipe.named("book-crossing")
     assert (recipe.name, recipe.data.source) == ("book-crossing", "book-crossing")
     assert recipe.data.split == "random" and not recipe.data.reads_order
@@ -594,7 +594,7 @@ def test_two_stages_read_the_order_of_a_history(tmp_path):
         ("ranking", "ratings", "ranking"),
     ],
 )
-def test_a_run_of_a_folder_is_not_called_after_another_data_set(tmp_path, name, file, called):
+def test_a_run_of_a_folder_does_not_have_another_data_sets_name(tmp_path, name, file, called):
     for suffix in ("inter", "item"):
         (tmp_path / f"{file}.{suffix}").touch()
     recipe = Recipe.named(name)
@@ -639,7 +639,7 @@ def test_the_built_in_recipes_of_a_ranking_student_round_trip(tmp_path, name):
         ('[data]\nsource = "book-crossing"\n', "book-crossing"),
     ],
 )
-def test_what_a_file_leaves_out_is_as_in_the_built_in_recipe_of_its_task(tmp_path, text, like):
+def test_omitted_values_are_those_of_the_built_in_recipe_of_the_task(tmp_path, text, like):
     assert Recipe.from_toml(written(tmp_path, text)) == Recipe.named(like)
 
 
@@ -746,7 +746,7 @@ def test_a_file_of_many_tasks_on_reviews_starts_from_the_reviews(tmp_path):
         ('task = ["ranking"]\n', r"`task` must be one of"),
     ],
 )
-def test_parts_that_do_not_go_together_are_refused_with_words(tmp_path, text, words):
+def test_incompatible_parts_are_refused(tmp_path, text, words):
     assert re.match(f": {words}", refused(tmp_path, text))
 
 
@@ -755,7 +755,7 @@ def test_load_takes_a_name_or_a_file(tmp_path, monkeypatch):
     assert Recipe.load("synthetic") == Recipe.named("synthetic")
     (tmp_path / "mine").write_text("seed = 5\n")
     assert Recipe.load("mine").seed == 5
-    (tmp_path / "synthetic").mkdir()  # a folder an earlier run wrote does not hide the recipe
+    (tmp_path / "synthetic").mkdir()  # a folder of an earlier run does not hide the recipe
     assert Recipe.load("synthetic").name == "synthetic"
     with pytest.raises(InputError, match=r"gone\.toml: the recipe cannot be read: No such file"):
         Recipe.load("gone.toml")
@@ -763,7 +763,7 @@ def test_load_takes_a_name_or_a_file(tmp_path, monkeypatch):
         Recipe.load("gone")
 
 
-def test_quick_is_smaller_under_another_name_and_twice_quick_is_quick():
+def test_quick_is_smaller_with_another_name_and_idempotent():
     quick = UNUSUAL.quick()
     assert quick.name == "films_2.0-quick"
     assert quick.knowledge.folds < UNUSUAL.knowledge.folds
@@ -828,7 +828,7 @@ def test_as_dict_is_plain():
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
-def test_a_rule_without_bounds_still_wants_a_finite_number(value):
+def test_a_rule_without_bounds_needs_a_finite_number(value):
     assert not Rule(float, "any number").holds(value)
     assert Rule(float, "any number").holds(-1e300)
 

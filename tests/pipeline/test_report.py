@@ -62,13 +62,13 @@ from tfrs_distill.pipeline.report.table import columns
         (numbers.metric, np.float32(0.5), "0.5000"),
     ],
 )
-def test_figures_are_shown_as_people_read_them(show, value, text):
+def test_numbers_are_formatted_for_readers(show, value, text):
     assert show(value) == text
 
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf, "text", [1.0], {}])
 @pytest.mark.parametrize("show", ["size", "milliseconds", "duration", "percent", "count", "metric"])
-def test_a_missing_figure_is_a_dash(show, value):
+def test_a_missing_value_is_a_dash(show, value):
     assert getattr(numbers, show)(value) == "-"
 
 
@@ -85,7 +85,7 @@ def cells(line):
     return re.split(r"\s{2,}", line.strip())
 
 
-def test_the_terminal_table_has_a_line_a_model_in_a_fixed_order():
+def test_the_terminal_table_has_a_line_per_model_in_a_fixed_order():
     report = changed("models/student/metrics/next_item/coverage@10", figure(0.5))
     report["models"]["twin"]["metrics"]["next_item"] |= {
         "mrr@10": figure(0.3),
@@ -112,7 +112,7 @@ def test_the_terminal_table_has_a_line_a_model_in_a_fixed_order():
     assert student[7:9] == ["15,146", "60.0 kB"]
 
 
-def test_the_table_has_a_block_a_task_the_leading_metric_first():
+def test_the_table_has_a_block_per_task_with_the_leading_metric_first():
     lines = printed(RANKING, 160)
     like = next(line for line in lines if line.strip().startswith("like"))
     rating = next(line for line in lines if line.strip().startswith("rating"))
@@ -124,11 +124,11 @@ def test_the_table_has_a_block_a_task_the_leading_metric_first():
 
 
 @pytest.mark.parametrize("width", [42, 54, 66, 78, 80, 92, 104, 116, 126, 136])
-def test_the_table_fits_its_terminal_with_a_line_a_model(width):
+def test_the_table_fits_its_terminal_with_a_line_per_model(width):
     models = {key: dict(RETRIEVAL["models"]["teacher"]) for key in ("teacher", "saved_model")}
     models["saved_model"] |= form("SavedModel")
-    for told in models.values():
-        told["latency_ms"] = {"p50": 1.234, "p95": 999.0}
+    for result in models.values():
+        result["latency_ms"] = {"p50": 1.234, "p95": 999.0}
     lines = printed({**RETRIEVAL, "models": models}, width)
     assert len(lines) == 4
     assert max(map(len, lines)) <= width
@@ -137,13 +137,13 @@ def test_the_table_fits_its_terminal_with_a_line_a_model(width):
 
 
 @pytest.mark.parametrize("width", [46, 60, 72, 84, 100, 120, 160])
-def test_a_line_a_model_whatever_the_width(width):
+def test_a_line_per_model_at_any_width(width):
     lines = printed(RANKING, width)
     assert max(map(len, lines)) <= width
     assert len(lines) == 2 * 2 + 6 + 3  # two headings with rules; like has six models, rating three
 
 
-def test_a_wider_terminal_shows_no_fewer_columns():
+def test_a_wider_terminal_shows_at_least_as_many_columns():
     shown = [cells(printed(RETRIEVAL, width)[0]) for width in range(42, 130)]
     assert all(set(few) <= set(many) for few, many in zip(shown, shown[1:]))
     assert shown[0] == ["Model", "NDCG@10", "Size"] and len(shown[-1]) == 8
@@ -159,20 +159,20 @@ def test_an_unknown_model_is_shown_last_and_as_text():
     assert lines[-1].strip().startswith("[red]mine")
 
 
-def test_models_are_in_order_and_only_those_that_answered_the_task():
+def test_models_are_in_order_and_only_those_of_the_task():
     names = [row.key for row in rows(RANKING, "like")]
     assert names == ["teacher", "student", "student_int8", "twin", "item_mean", "twin_of_like"]
     assert [row.key for row in rows(RANKING, "rating")] == ["teacher", "student", "twin"]
     assert rows(RANKING, "like")[-1].name == "Twin of like"
 
 
-def test_a_metric_that_one_model_has_is_a_column():
+def test_a_metric_of_one_model_is_a_column():
     headings = [column.heading for column in columns(RANKING, "like")]
     assert headings[:4] == ["AUC", "95 % interval", "Log loss", "ECE"]
     assert headings[-4:] == ["Parameters", "Size", "p50", "p95"]
 
 
-def test_metrics_have_names_for_people():
+def test_metrics_have_readable_names():
     assert metric_of("gauc").name == "GAUC" and metric_of("ndcg@10").name == "NDCG@10"
     assert metric_of("hit_rate@10").name == "Hit rate@10"
     assert not metric_of("f1").lower_is_better and metric_of("rmse").lower_is_better
@@ -313,13 +313,13 @@ def words_of(report):
         ),
     ],
 )
-def test_the_page_says_what_was_found(recipe, expected):
+def test_the_page_has_the_expected_text(recipe, expected):
     text = words_of(REPORTS[recipe])
     for words in expected:
         assert words in text, words
 
 
-def test_a_section_is_there_where_the_report_has_what_it_shows():
+def test_a_section_is_shown_if_the_report_has_its_content():
     retrieval, ranking = words_of(REPORTS["retrieval"]), words_of(REPORTS["ranking"])
     assert "The teachers compared" not in ranking and "Charts" not in ranking
     for heading in ("All tasks in one student", "Confusion matrix", "Reliability: observed"):
@@ -335,7 +335,7 @@ def test_a_class_without_rows_has_no_share():
 
 
 @pytest.mark.parametrize("report", REPORTS.values(), ids=REPORTS)
-def test_the_page_needs_nothing_from_elsewhere(report):
+def test_the_page_loads_nothing_external(report):
     page = html_page(report)
     names = {name for name, _ in well_formed(page).attributes}
     assert not names & {"src", "href", "srcset", "xlink:href", "onload", "onclick"}
@@ -393,7 +393,7 @@ KEYS = ("models", "training", "stages", "versions", "data", "comparisons", "reci
 
 
 def hostile(value, path=()):
-    """The report with every text replaced, and every key that a run or a person may choose."""
+    """The report with every text replaced, and every key that a run or a user can choose."""
     if isinstance(value, str):
         return value if path[-1:] == ("metric",) else f"{EVIL}{value}"
     if isinstance(value, list):
@@ -413,9 +413,9 @@ def test_hostile_text_in_every_field_is_escaped(recipe):
     for part in ("reliability", "confusion"):
         for task in list(report.get(part, {})):
             report[part][EVIL] = report[part][task]
-    for told in report["models"].values():
-        *_, last = told["metrics"]
-        told["metrics"] |= {EVIL: told["metrics"][last] | {EVIL: figure(0.5)}}
+    for result in report["models"].values():
+        *_, last = result["metrics"]
+        result["metrics"] |= {EVIL: result["metrics"][last] | {EVIL: figure(0.5)}}
     for by_task in report["comparisons"].values():
         *_, last = by_task.values()
         by_task[EVIL] = last
@@ -462,7 +462,7 @@ def test_both_files_are_written_and_json_is_the_report(report, tmp_path):
     ]
 
 
-def test_numpy_figures_and_numbers_that_are_none(tmp_path):
+def test_numpy_numbers_and_undefined_numbers(tmp_path):
     of_student = {"value": np.float32(0.5), "interval": np.array([0.25, 0.75])}
     report = changed("models/student/metrics/next_item/ndcg@10", of_student)
     report["models"]["student"]["bytes"] = np.int64(12)
@@ -478,7 +478,7 @@ def test_numpy_figures_and_numbers_that_are_none(tmp_path):
     assert "nan" not in html_path.read_text().lower()
 
 
-def test_a_report_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+def test_a_report_that_cannot_be_written_keeps_the_old_one(tmp_path, monkeypatch):
     write_report(RETRIEVAL, tmp_path)
     before = (tmp_path / "report.json").read_text()
 

@@ -1,4 +1,4 @@
-"""The pictures of a report's page: where their points lie, and what they say."""
+"""The charts of a report's page: positions of their points, and their text."""
 
 import copy
 import xml.etree.ElementTree as ElementTree
@@ -62,7 +62,7 @@ def test_a_curve_has_a_point_an_epoch_and_its_dot_at_the_best():
     assert len(points) == 3
     assert dots(svg, "student") == [points[1]]  # 0.25 is the highest, at epoch 2
     assert points[1][1] < points[2][1] < points[0][1]  # higher quality is higher up
-    # Epochs 1, 2, 3 lie at the left end, the middle and the right end.
+    # Epochs 1, 2, 3 are at the left end, the middle and the right end.
     assert points[1][0] == pytest.approx((points[0][0] + points[2][0]) / 2, abs=0.1)
     titles = [title.text for title in group.iter("title")]
     assert titles == [
@@ -89,7 +89,7 @@ def test_quality_against_size_is_on_a_log_axis():
     assert {"1 kB", "10 kB", "100 kB", "1 MB", "bytes on disk"} <= set(ticks)
 
 
-def test_a_model_without_bytes_is_a_level():
+def test_a_model_without_bytes_is_a_horizontal_line():
     tree = ElementTree.fromstring(quality_against_size(RETRIEVAL))
     (level,) = [line for line in tree.iter("line") if line.get("class") == "level other"]
     assert level.get("y1") == level.get("y2")
@@ -101,7 +101,7 @@ def test_a_model_without_bytes_is_a_level():
 
 
 def crowded():
-    """Three exports of one student, of about one size and one quality."""
+    """Three exports of one student, of similar size and quality."""
     report = copy.deepcopy(RETRIEVAL)
     for key, size in (("student_tflite", 61_000), ("saved_model", 62_000)):
         report["models"][key] = of_items(0.196, 0.176, 0.216, bytes=size, **form(key))
@@ -124,7 +124,7 @@ def test_labels_do_not_cover_each_other(report, labels):
         assert all(box.overlap(other) == 0 for other in boxes[:index])
 
 
-def test_place_prefers_the_right_and_avoids_what_is_taken():
+def test_place_prefers_the_right_and_avoids_occupied_areas():
     frame = Box(0, 0, 200, 100)
     free = place(100, 50, "EASE", [], frame)
     assert free.left > 100 and free.top < 50 < free.bottom
@@ -134,7 +134,7 @@ def test_place_prefers_the_right_and_avoids_what_is_taken():
     assert edge.right < 195
 
 
-def test_a_reliability_point_lies_where_it_was_said_and_was():
+def test_a_reliability_point_is_at_predicted_and_observed():
     points = [(0.25, 0.5, "one"), (1.0, 0.75, "other")]
     svg = charts.reliability_chart([Calibration("student", points), Calibration("teacher", [])])
     tree = ElementTree.fromstring(svg)
@@ -153,16 +153,16 @@ def test_a_reliability_point_lies_where_it_was_said_and_was():
     assert ends == pytest.approx([FRAME.left, FRAME.bottom, FRAME.right, FRAME.top], abs=0.06)
 
 
-def test_models_without_a_figure_are_not_drawn():
+def test_models_without_a_value_are_not_drawn():
     report = copy.deepcopy(RANKING)
-    for told in report["models"].values():
-        told["metrics"]["like"]["auc"] = figure(None)
+    for result in report["models"].values():
+        result["metrics"]["like"]["auc"] = figure(None)
     shown = rows(report, "like")
     assert not charts.size_chart(shown, "auc", "AUC against bytes on disk")
     assert charts.forest([shown[0].figure("auc")], ["teacher"]) == [""]
 
 
-def test_forests_share_an_axis_that_holds_the_line_of_no_difference():
+def test_forests_share_an_axis_that_includes_no_difference():
     alone = charts.forest([(0.2, 0.1, 0.3), None, (0.4, 0.3, 0.5)], ["twin", "other", "student"])
     assert alone[1] == "" and "zero" not in "".join(alone)
     places = [float(ElementTree.fromstring(one).find("circle").get("cx")) for one in alone if one]
@@ -184,7 +184,7 @@ def test_a_map_keeps_distances_and_names_its_points():
     }
     assert found.keys() == {"A", "B & C", "D"}
     (left, top), (right, _), (_, above) = (found[name] for name in ("A", "B & C", "D"))
-    # Up is more; places are rounded to 0.1 px.
+    # Higher values are higher; positions are rounded to 0.1 px.
     assert right - left == pytest.approx(4 * (top - above), abs=0.5)
     assert FRAME.left <= left < right <= FRAME.right
     assert FRAME.top <= above < top <= FRAME.bottom

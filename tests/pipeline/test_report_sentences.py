@@ -1,6 +1,6 @@
-"""Every sentence of a report, with a teacher that is worse, equal and better, and without figures.
+"""Every sentence of a report, with a teacher that is worse, equal and better, and without metrics.
 
-The expected sentences were written by hand from the figures above them. Nothing is trained.
+The expected sentences were written by hand from the values above them. Nothing is trained.
 """
 
 import copy
@@ -38,7 +38,7 @@ def text_of(report):
 
 
 def retrieval(teacher, twin, student, interval, users=943, **changes):
-    """A report with these NDCGs, divided and subtracted as a run does it."""
+    """A report with these NDCGs, with ratios and differences as in a run."""
 
     def over(other):
         return student / other if other else INF if student else NAN
@@ -199,7 +199,7 @@ def with_controls(report, **values):
     return report
 
 
-def test_the_verdict_is_by_the_best_control_and_says_what_each_explains():
+def test_the_verdict_uses_the_best_control_and_lists_what_each_explains():
     report = retrieval(0.2, 0.18, 0.2, [0.016, 0.024])
     report = with_controls(report, plain=0.15, self_taught=0.19, scrambled=0.14)
     found = verdict(report)
@@ -251,12 +251,12 @@ def test_the_verdict_is_by_the_best_control_and_says_what_each_explains():
         ),
     ],
 )
-def test_what_controls_leave_to_the_teacher(values, words):
+def test_the_part_of_the_gain_that_controls_leave(values, words):
     report = with_controls(retrieval(0.2, 0.18, 0.2, [0.016, 0.024]), **values)
     assert words in verdict(report)
 
 
-def test_of_errors_the_least_is_the_best_control():
+def test_for_errors_the_lowest_is_the_best_control():
     report = ranking("rmse", 1.0, 0.9, 0.95, 0.94, [-0.02, -0.004])
     (task,) = report["tasks"]
     key = report["tasks"][task]["metric"]
@@ -278,7 +278,7 @@ def test_of_errors_the_least_is_the_best_control():
 
 
 def ranking(metric, item_mean, teacher, twin, student, interval, **changes):
-    """A report of one task; a model whose figure is None was not measured."""
+    """A report of one task; a model whose value is None was not measured."""
     figures = {"item_mean": item_mean, "teacher": teacher, "twin": twin, "student": student}
     report = {
         "name": "films",
@@ -432,7 +432,7 @@ def test_the_verdict_of_a_ranking_run(report, sentence, tile):
         ("auc", 0.5, 0.9, 1.0, 1.25),
         ("auc", 0.5, 0.5, 0.8, None),
         ("auc", 0.5, 0.4, 0.8, None),  # -0.1 of which 0.3 would be "kept -300 %"
-        ("auc", 0.5, 0.4, 0.45, None),  # and this one "kept 50 %" of what is no gain
+        ("auc", 0.5, 0.4, 0.45, None),  # and this one "kept 50 %" without a gain
         ("rmse", 1.0, 0.8, 0.9, 0.5),
         ("rmse", 1.0, 1.2, 1.1, None),
         ("rmse", 1.0, NAN, 1.1, None),
@@ -493,7 +493,7 @@ def other_task(gain, interval):
         ),
     ],
 )
-def test_what_is_said_of_the_other_tasks(difference, interval, sentence):
+def test_the_sentences_about_the_other_tasks(difference, interval, sentence):
     report = other_task(difference, interval)
     start = HELPED_AUC.replace("AUC is", "AUC of like is")
     assert verdict(report) == f"{start}{OF_BYTES}. {sentence}"
@@ -526,7 +526,7 @@ FINE = "No task is significantly worse than its single-task twin."
         ),
     ],
 )
-def test_what_is_said_of_single_task_twins(like, rating, sentence, on_page):
+def test_the_sentences_about_single_task_twins(like, rating, sentence, on_page):
     report = ranking("auc", None, 0.80, 0.74, 0.75, UP, task="multitask")
     report["comparisons"]["student_vs_single_task_twin"] = {
         name: {"metric": metric, "difference": difference, "interval": interval}
@@ -575,15 +575,15 @@ def test_what_is_said_of_single_task_twins(like, rating, sentence, on_page):
         (NAN, None, None, ""),
     ],
 )
-def test_what_is_said_of_two_stages(difference, ratio, interval, sentence):
+def test_the_sentences_about_two_stages(difference, ratio, interval, sentence):
     report = ranking("ndcg@10", None, 0.3, 0.2, 0.21, UP, task="two-stage")
     report["tasks"] = {"relevance": {"metric": "ndcg@10"}}
     for model in report["models"].values():
         model["metrics"]["relevance"] = model["metrics"].pop("like")
     found = report["comparisons"]
     found["student_vs_twin"]["relevance"] = found["student_vs_twin"].pop("like")
-    told = {"metric": "ndcg@10", "difference": difference, "interval": interval, "ratio": ratio}
-    found["student_vs_retrieval"] = {"relevance": told}
+    result = {"metric": "ndcg@10", "difference": difference, "interval": interval, "ratio": ratio}
+    found["student_vs_retrieval"] = {"relevance": result}
     found["student_vs_teacher"] = {"relevance": {"metric": "ndcg@10", "ratio": 0.7}}
     report["training"] = {"student": {"validation_score": [0.1, 0.2]}}
     report["protocol"] = {
@@ -602,15 +602,15 @@ def test_what_is_said_of_two_stages(difference, ratio, interval, sentence):
     assert "AUC" not in text and "test rows" not in text
 
 
-def test_the_page_says_what_was_transferred_and_of_how_much_it_is_made():
+def test_the_page_describes_the_transfer_and_the_amount_of_data():
     report = ranking("auc", None, 0.3, 0.2, 0.21, UP)
-    said = "The two-tower teacher, and that of every fold, started from the run of films."
-    report["protocol"] = {"split": "Ratings stand in order of time.", "transfer": said}
+    output = "The two-tower teacher, and that of every fold, started from the run of films."
+    report["protocol"] = {"split": "Ratings stand in order of time.", "transfer": output}
     report["data"] = {"train_share": 0.05, "train_interactions_left_out": 1234}
     text = text_of(report)
-    assert f"Ratings stand in order of time. {said} All model choices" in text
+    assert f"Ratings stand in order of time. {output} All model choices" in text
     assert "train interactions left out" in text and "1,234" in text
-    assert "train share" not in text  # the split's sentence says it
+    assert "train share" not in text  # the split's sentence contains it
 
 
 # The rest of the page
@@ -630,7 +630,7 @@ def test_the_page_says_what_was_transferred_and_of_how_much_it_is_made():
         (1000, None, ""),
     ],
 )
-def test_the_size_beside_the_teachers(of_teacher, of_int8, words):
+def test_the_size_compared_with_the_teachers(of_teacher, of_int8, words):
     report = retrieval(0.2, 0.18, 0.19, UP)
     report["models"]["teacher"]["bytes"] = of_teacher
     report["models"]["student_int8"]["bytes"] = of_int8
@@ -639,7 +639,7 @@ def test_the_size_beside_the_teachers(of_teacher, of_int8, words):
     assert ("the teacher Latency per query, int8" in text) == bool(words)
 
 
-def test_a_tile_says_nothing_of_what_was_not_measured():
+def test_a_tile_has_no_text_about_unmeasured_values():
     report = retrieval(0.2, 0.18, 0.19, UP)
     assert "0.1900 95 %: 0.1800 to 0.2000 Share of the teacher's 95.0 % NDCG@10, same users" in (
         text_of(report)
@@ -652,7 +652,7 @@ def test_a_tile_says_nothing_of_what_was_not_measured():
     assert "p50; p95:" not in text and "95 %:" not in text
 
 
-def test_one_thing_is_not_many():
+def test_singular_and_plural():
     report = retrieval(0.2, 0.18, 0.19, UP, data={"users": 1, "items": 1, "interactions": 1})
     assert "1 user · 1 item · 1 interaction · seeds 3, 4, 5" in text_of(report)
     report = ranking("auc", None, 0.8, 0.74, 0.75, UP, data={"users": 2, "items": 1, "rows": 1})
@@ -668,7 +668,7 @@ def test_one_thing_is_not_many():
         ([], ""),
     ],
 )
-def test_fewer_than_three_seeds_are_no_claim(seeds, words):
+def test_fewer_than_three_seeds_are_not_a_claim(seeds, words):
     report = retrieval(0.2, 0.18, 0.19, UP)
     report["comparisons"]["student_vs_twin"]["next_item"]["seeds"] = seeds
     text = text_of(report)
@@ -691,7 +691,7 @@ LIMITS = (
     [retrieval(0.2, 0.18, 0.19, UP), ranking("auc", 0.7, 0.8, 0.74, 0.75, UP)],
     ids=["retrieval", "ranking"],
 )
-def test_the_page_says_what_its_split_leaves_open(report):
+def test_the_page_describes_the_limits_of_its_split(report):
     with_split = report | {"data": {"rows": 10, "split": SPLIT}}
     assert LIMITS in text_of(with_split)
     assert "train_after_test" not in text_of(with_split)  # a sentence says it, not a table
@@ -730,7 +730,7 @@ def test_each_split_has_its_own_limits(more, words, not_words):
     assert words in limits and not_words not in limits
 
 
-def test_a_split_by_chance_is_told_with_the_verdict():
+def test_a_random_split_is_mentioned_with_the_verdict():
     report = retrieval(0.2, 0.18, 0.19, UP)
     words = "The split does not use time: items of each user were held out at random"
     assert words not in verdict(report)
@@ -739,7 +739,7 @@ def test_a_split_by_chance_is_told_with_the_verdict():
     assert "do not compare these results" in text_of(report).lower()
 
 
-def test_nothing_is_claimed_of_settings_that_a_recipe_may_change():
+def test_nothing_is_claimed_about_settings_that_a_recipe_can_change():
     for report in (retrieval(0.2, 0.18, 0.19, UP), ranking("auc", 0.7, 0.8, 0.74, 0.75, UP)):
         text = text_of(report)
         words = "the learning rate, dropout, label smoothing and weight decay that the recipe sets"
@@ -756,7 +756,7 @@ def test_nothing_is_claimed_of_settings_that_a_recipe_may_change():
         (1, 1, f"On validation, ranking 1 candidate. Only 1 query: {NARROW}"),
     ],
 )
-def test_what_the_teachers_were_asked(queries, candidates, words):
+def test_the_sentence_about_the_teachers_report(queries, candidates, words):
     report = copy.deepcopy(TEACHERS) | {"queries": queries, "candidates": candidates}
     report["segments"]["tail"]["queries"] = 1
     section = text_of(RETRIEVAL | {"teachers": report})
@@ -781,7 +781,7 @@ def test_what_the_teachers_were_asked(queries, candidates, words):
         (None, None, "not measurable"),
     ],
 )
-def test_an_interval_that_touches_zero_measures_nothing(low, high, expected):
+def test_an_interval_that_touches_zero_is_not_significant(low, high, expected):
     assert outcome(retrieval(0.2, 0.18, 0.19, [low, high])) == expected
 
 
@@ -792,7 +792,7 @@ def test_an_interval_that_touches_zero_measures_nothing(low, high, expected):
         ("auc", -0.02, -0.001, "hurt"),
         ("auc", 0.0, 0.02, "not measurable"),
         ("auc", -0.02, 0.0, "not measurable"),
-        ("rmse", 0.001, 0.02, "hurt"),  # more error is worse
+        ("rmse", 0.001, 0.02, "hurt"),  # a higher error is worse
         ("rmse", -0.02, -0.001, "helped"),
         ("rmse", -0.02, 0.001, "not measurable"),
         ("log_loss", 0.001, 0.02, "hurt"),
@@ -802,17 +802,17 @@ def test_an_interval_that_touches_zero_measures_nothing(low, high, expected):
         ("ndcg@10", 0.001, 0.02, "helped"),
     ],
 )
-def test_an_outcome_knows_which_way_is_better(metric, low, high, expected):
+def test_an_outcome_depends_on_the_metrics_direction(metric, low, high, expected):
     assert gain_outcome(difference(metric, (low + high) / 2, low, high)) == expected
 
 
-def test_a_missing_interval_measures_nothing():
+def test_a_missing_interval_is_not_significant():
     assert gain_outcome({}) == "not measurable"
     assert gain_outcome({"metric": "auc", "interval": [NAN, 0.1]}) == "not measurable"
     assert interval_in_words({"metric": "auc", "difference": 0.1}) == "(no interval was measured)"
 
 
-def test_the_verdict_takes_the_exported_size_where_the_student_has_none():
+def test_the_verdict_uses_the_exported_size_if_the_student_has_none():
     report = retrieval(0.2, 0.18, 0.19, UP)
     report["models"]["student_tflite"] = {"bytes": 100}
     del report["models"]["student"]["bytes"]
@@ -821,12 +821,12 @@ def test_the_verdict_takes_the_exported_size_where_the_student_has_none():
 
 def with_twin(task, value, low, high):
     report = copy.deepcopy(RANKING)
-    told = report["comparisons"]["student_vs_twin"][task]
-    told |= {"difference": value, "interval": [low, high]}
+    result = report["comparisons"]["student_vs_twin"][task]
+    result |= {"difference": value, "interval": [low, high]}
     return report
 
 
-def test_the_verdict_says_what_the_teacher_did_for_each_task():
+def test_the_verdict_has_the_teachers_effect_for_each_task():
     # of the teacher's bytes: 40,000 / 2,000,000 = 2 %
     assert verdict(RANKING) == (
         "The teacher helped: the student's AUC of like is 0.0400 above its twin's (95 % interval "
@@ -838,7 +838,7 @@ def test_the_verdict_says_what_the_teacher_did_for_each_task():
     )
 
 
-def test_the_first_task_decides_the_outcome():
+def test_the_first_task_determines_the_outcome():
     assert outcome(RANKING) == "helped"
     assert outcome(with_twin("rating", 0.1, 0.05, 0.15)) == "helped"
     assert outcome(with_twin("like", -0.1, -0.15, -0.05)) == "hurt"
@@ -855,7 +855,7 @@ def test_the_first_task_decides_the_outcome():
     )
 
 
-def test_a_task_is_worse_than_its_single_task_twin_only_beyond_its_interval():
+def test_a_task_is_worse_than_its_single_task_twin_only_outside_its_interval():
     fine, worse = many_tasks(-0.01, 0.02), many_tasks(0.01, 0.03)
     assert worse_than_alone(fine) == []
     alone = "No task is significantly worse than its single-task twin."
@@ -869,7 +869,7 @@ def test_a_task_is_worse_than_its_single_task_twin_only_beyond_its_interval():
     assert "Significantly worse than its single-task twin: rating." in text_of(worse)
 
 
-def test_two_stages_are_held_against_retrieval_alone_and_the_cross_encoder():
+def test_two_stages_are_compared_with_retrieval_alone_and_the_cross_encoder():
     assert verdict(stages()) == (
         "The teacher helped: the student's NDCG@10 is 5.0 % above its twin's (95 % interval of the "
         "difference 0.0010 to 0.0200) and 85.0 % of the teacher's. Two stages: NDCG@10 0.0200 "

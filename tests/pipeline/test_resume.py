@@ -1,4 +1,4 @@
-"""Stages by themselves: what runs again, what is reused, what an interrupt leaves."""
+"""Stages alone: which run again, which are reused, and files after an interrupt."""
 
 import shutil
 import subprocess
@@ -14,7 +14,7 @@ from tfrs_distill.progress import SilentProgress
 
 
 class Chain:
-    """Three stages, each of which writes a file; the third reads what the others gave."""
+    """Three stages, each of which writes a file; the third reads the others' results."""
 
     def __init__(self, folder, stop_in=None):
         self.folder, self.stop_in, self.worked = folder, stop_in, []
@@ -59,7 +59,7 @@ def test_an_unchanged_chain_is_not_run_again(chain):
     [
         ({"end": 2}, ["end"]),
         ({"side": 2}, ["side"]),
-        ({"data": 2}, ["data", "end"]),  # and what reads it
+        ({"data": 2}, ["data", "end"]),  # and the stages that read it
         ({"seed": 1}, ["data", "side", "end"]),
     ],
 )
@@ -109,7 +109,7 @@ def test_a_stage_that_fails_before_its_first_file_leaves_no_folder(tmp_path):
 
 
 def test_every_stage_starts_from_the_seed(tmp_path):
-    """So a resumed run draws what an undisturbed one draws."""
+    """So a resumed run draws the same as an uninterrupted one."""
     drawn = []
 
     def draw(folder):
@@ -124,8 +124,8 @@ def test_every_stage_starts_from_the_seed(tmp_path):
     assert drawn == [drawn[0]] * 3
 
 
-def test_a_run_keeps_in_its_own_folder_what_a_trial_of_a_search_made(tmp_path):
-    """Whoever reads a finished run, as `compare` does, looks there and nowhere else."""
+def test_a_run_copies_a_search_trials_stage_into_its_own_folder(tmp_path):
+    """Readers of a finished run, such as `compare`, read only that folder."""
     trials, worked = tmp_path / "tune" / "trials", []
 
     def run(setting, is_trial):
@@ -147,7 +147,7 @@ def test_a_run_keeps_in_its_own_folder_what_a_trial_of_a_search_made(tmp_path):
     assert run(2, is_trial=True) == own and worked == [1, 2]
 
 
-def test_two_processes_share_the_stages_and_take_each_other_s_results(tmp_path):
+def test_two_processes_share_the_stages_and_use_each_other_s_results(tmp_path):
     """Here two threads: each stage waits for one that only the other can run."""
     begun = {"data": threading.Event(), "side": threading.Event()}
     worked, results = [], {}
@@ -184,12 +184,12 @@ def test_two_processes_share_the_stages_and_take_each_other_s_results(tmp_path):
         thread.join(30)
     assert sorted(worked) == ["data", "end", "side"]
     assert results[0] == results[1] == {name: {"gave": name} for name in ("data", "side", "end")}
-    assert [one.reused for one in progress] == [[False] * 3] * 2  # made now, whoever made it
+    assert [one.reused for one in progress] == [[False] * 3] * 2  # created now, by either process
     assert not list((tmp_path / "stages").glob(".*"))
 
 
 def test_a_stage_whose_process_died_is_run_by_another(tmp_path):
-    """The operating system takes its lock back; what it wrote of the stage is no result."""
+    """The operating system releases its lock; its files of the stage are not a result."""
     program = f"""
 import os
 from pathlib import Path
@@ -202,7 +202,7 @@ with locked(Path({str(tmp_path / "stages" / "side")!r})):
     assert Chain(tmp_path).run() == ["data", "side", "end"]
 
 
-def test_the_stages_of_another_process_are_named_and_those_of_a_dead_one_are_not(tmp_path):
+def test_the_stages_of_a_live_process_are_named_and_those_of_a_dead_one_are_not(tmp_path):
     stages = Stages(tmp_path / "stages", 0, SilentProgress())
     planned = [Stage(name, lambda folder: ({}, ""), lambda: 1) for name in ("data", "side")]
     assert stages.at_work_elsewhere(planned) == []

@@ -1,4 +1,4 @@
-"""A whole run on planted data with a tiny BERT: what it leaves, reuses, and loses to a kill."""
+"""A complete run on planted data with a tiny BERT: results, reuse, and kills."""
 
 import html
 import json
@@ -54,7 +54,7 @@ def recipe(encoder):
 
 
 class Recorder(SilentProgress):
-    """Remembers which stages were reused, and the bars that came from other threads."""
+    """Records which stages were reused, and the bars from other threads."""
 
     def __init__(self):
         self.reused, self.bars_of_workers = [], []
@@ -79,7 +79,7 @@ def finished(recipe, tmp_path_factory):
 
 
 def without_timings(report, path=""):
-    """The report as {path: value}, less what a clock decides."""
+    """The report as {path: value}, without times."""
     if not isinstance(report, dict):
         return {path: report}
     flat = {}
@@ -93,7 +93,7 @@ def ndcg_of(row):
     return row["metrics"]["next_item"]["ndcg@10"]["value"]
 
 
-def test_the_report_holds_every_model_with_its_numbers(finished):
+def test_the_report_has_every_model_with_its_metrics(finished):
     home, report = finished
     assert json.loads((home / "report.json").read_text())["models"].keys() == {
         "teacher",
@@ -124,7 +124,7 @@ def test_the_report_holds_every_model_with_its_numbers(finished):
     assert report["verdict"] in " ".join(html.unescape(page).split())
 
 
-def test_the_run_keeps_lists_that_are_those_it_was_judged_by(finished, recipe):
+def test_the_run_keeps_the_lists_it_was_evaluated_by(finished, recipe):
     home, report = finished
     lists = RecommendedLists.read(home)
     with np.load(home / "stages" / "evaluate" / "ndcg.npz") as ndcg:
@@ -148,7 +148,7 @@ def test_the_report_has_a_map_of_teacher_and_student(finished):
     assert found["num_items"] == len(found["items"]) == len(found["panels"][0]["x"]) == 60
 
 
-def test_the_controls_differ_in_what_they_are_named_for(finished, recipe):
+def test_the_controls_differ_as_their_names_say(finished, recipe):
     home, report = finished
     losses = {name: report["training"][name]["loss"] for name in (*CONTROLS, "twin", "student")}
     assert len({tuple(loss) for loss in losses.values()}) == 5
@@ -165,12 +165,12 @@ def test_the_controls_differ_in_what_they_are_named_for(finished, recipe):
     assert report["models"]["twin"]["what"].endswith("; label smoothing 0.8")
 
 
-def test_a_search_takes_what_the_run_has_trained(finished, recipe, tmp_path):
+def test_a_search_reuses_the_runs_trained_stages(finished, recipe, tmp_path):
     home, report = finished
     shutil.copytree(home, tmp_path / "small")
     progress = Recorder()
     found = pipeline.tune(recipe, tmp_path, num_trials=1, progress=progress)
-    assert progress.reused == []  # nothing was made
+    assert progress.reused == []  # nothing was created
     for name in ("student", "twin"):
         (trial,) = found["studies"][name]["trials"]
         assert trial["score"] == max(report["training"][name]["validation_ndcg@10"])
@@ -179,7 +179,7 @@ def test_a_search_takes_what_the_run_has_trained(finished, recipe, tmp_path):
 
 
 @pytest.mark.nightly
-def test_a_run_takes_what_a_search_has_trained(recipe, tmp_path):
+def test_a_run_reuses_a_searchs_trained_stages(recipe, tmp_path):
     found = pipeline.tune(recipe, tmp_path, num_trials=3, space=["student.embedding_dim=2,6"])
     folder = tmp_path / "small" / "tune"
     best, progress = Recipe.from_toml(folder / "best.toml"), Recorder()
@@ -194,8 +194,8 @@ def test_a_run_takes_what_a_search_has_trained(recipe, tmp_path):
     assert "the best student has" in (folder / "tune.html").read_text()
 
 
-def test_popularity_in_the_report_is_what_counting_gives(finished, recipe):
-    """The same protocol by hand: last 10 % of each user, history excluded, most met first."""
+def test_popularity_in_the_report_equals_counting(finished, recipe):
+    """The same protocol by hand: last 10 % of each user, history excluded, most popular first."""
     data = synthetic(seed=recipe.seed)
     sequences = data.sequences()
     cut = [(int(0.8 * len(s) + 1e-9), int(0.9 * len(s) + 1e-9)) for s in sequences]
@@ -225,7 +225,7 @@ def test_an_unchanged_run_is_not_run_again(finished, recipe, monkeypatch):
 
 
 @pytest.mark.nightly
-def test_a_changed_setting_runs_its_stage_and_the_later_ones_only(finished, recipe):
+def test_a_changed_setting_runs_only_its_stage_and_the_later_ones(finished, recipe):
     changed = replace(recipe, distillation=replace(recipe.distillation, student_loss_weight=0.6))
     progress = Recorder()
     report = pipeline.run(changed, finished[0].parent, progress)
@@ -287,13 +287,13 @@ def test_killed_in_every_stage_it_ends_with_the_same_report(finished, recipe, tm
     assert done.returncode == 0, done.stderr[-2000:]
     killed = without_timings(json.loads((tmp_path / "out/small/report.json").read_text()))
     undisturbed = without_timings(json.loads((finished[0] / "report.json").read_text()))
-    path = "/models/saved_model/bytes"  # TensorFlow writes a SavedModel a few bytes longer or not
+    path = "/models/saved_model/bytes"  # the size of TensorFlow's SavedModel varies by a few bytes
     assert killed.pop(path) == pytest.approx(undisturbed.pop(path), abs=100)
     assert killed.keys() == undisturbed.keys()
     assert [path for path in killed if killed[path] != undisturbed[path]] == []
 
 
-def test_missing_data_folder_leaves_nothing_behind(tmp_path):
+def test_missing_data_folder_writes_nothing(tmp_path):
     bad = replace(
         Recipe.named("movielens-100k"),
         data=replace(RetrievalRecipe().data, folder=str(tmp_path / "nothing")),
@@ -303,7 +303,7 @@ def test_missing_data_folder_leaves_nothing_behind(tmp_path):
     assert not list(tmp_path.glob("out/*"))
 
 
-def test_the_report_says_what_the_split_leaves_open(finished, recipe):
+def test_the_report_describes_the_limits_of_the_split(finished, recipe):
     home, report = finished
     data = synthetic(seed=recipe.seed)
     of_users = [np.sort(data.timestamps[data.users == user]) for user in range(data.num_users)]

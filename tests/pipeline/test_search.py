@@ -1,4 +1,4 @@
-"""A search for settings: its space, its studies, and what it writes."""
+"""A search for settings: its space, its studies, and its files."""
 
 import json
 from dataclasses import replace
@@ -25,7 +25,7 @@ BEST_DROPOUT = 0.45  # of the planted score, for student and twin
 
 
 class Planted:
-    """In place of a training: the score falls with the distance to a dropout."""
+    """Replaces a training: the score decreases with the distance to a dropout."""
 
     def __init__(self, monkeypatch):
         self.calls, self.interrupt_at, self.diverge_at = [], None, None
@@ -63,7 +63,7 @@ def values_of(found, name="student"):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A search that nothing disturbed, and its folder."""
+    """A search without interruption, and its folder."""
     out = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
         Planted(patch)
@@ -71,7 +71,7 @@ def whole(tmp_path_factory):
     return found, out / RECIPE.name / "tune"
 
 
-def test_the_best_trials_make_the_recipe_and_both_have_as_many(whole):
+def test_the_best_trials_make_the_recipe_and_both_studies_have_as_many(whole):
     found, folder = whole
     for name, section in (("student", "distillation"), ("twin", "twin")):
         study = found["studies"][name]
@@ -116,23 +116,25 @@ def test_the_page_shows_both_studies(whole):
     assert "http" not in page
 
 
-@pytest.mark.parametrize(("told", "at"), [(True, 3), (False, 3), (True, 1)])
-def test_an_interrupted_search_goes_on_as_an_undisturbed_one(told, at, whole, planted, tmp_path):
+@pytest.mark.parametrize(("result", "at"), [(True, 3), (False, 3), (True, 1)])
+def test_an_interrupted_search_continues_like_an_uninterrupted_one(
+    result, at, whole, planted, tmp_path
+):
     planted.interrupt_at = at
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        if not told:  # as where the process was killed
+        if not result:  # as after a killed process
             patch.setattr(studies, "_give_back", lambda *_: None)
         found_by(tmp_path, 4)
     storage = f"sqlite:///{tmp_path / RECIPE.name / 'tune' / 'study.db'}"
     state = optuna.load_study(study_name="student", storage=storage).trials[at - 1].state
-    assert state == (optuna.trial.TrialState.FAIL if told else optuna.trial.TrialState.RUNNING)
+    assert state == (optuna.trial.TrialState.FAIL if result else optuna.trial.TrialState.RUNNING)
     planted.interrupt_at = None
     found = found_by(tmp_path, 4)
     for name in ("student", "twin"):
         assert values_of(found, name) == values_of(whole[0], name)[:4]
 
 
-def test_the_time_left_is_not_guessed_from_the_first_trial(planted, tmp_path):
+def test_the_remaining_time_is_not_estimated_from_the_first_trial(planted, tmp_path):
     titles = []
 
     class Titles(SilentProgress):
@@ -146,13 +148,13 @@ def test_the_time_left_is_not_guessed_from_the_first_trial(planted, tmp_path):
     assert titles[2][2].startswith("student (best so far ") and titles[2][2].endswith(" left)")
 
 
-def test_more_trials_can_follow(whole, planted, tmp_path):
+def test_more_trials_can_be_added(whole, planted, tmp_path):
     found_by(tmp_path, 1)
     assert values_of(found_by(tmp_path, 3)) == values_of(whole[0])[:3]
     assert len(planted.calls) == 2 * 3
 
 
-def test_where_fewer_are_asked_for_later_the_twin_still_has_as_many(planted, tmp_path):
+def test_with_fewer_trials_later_the_twin_still_has_as_many(planted, tmp_path):
     planted.interrupt_at = 4  # the twin's first
     with pytest.raises(KeyboardInterrupt):
         found_by(tmp_path, 3)
@@ -162,20 +164,20 @@ def test_where_fewer_are_asked_for_later_the_twin_still_has_as_many(planted, tmp
     assert "of 3 trials each." in in_short(found)
 
 
-def test_a_trial_that_diverges_counts_and_is_not_the_best(planted, tmp_path):
+def test_a_trial_that_diverges_is_counted_and_is_not_the_best(planted, tmp_path):
     planted.diverge_at = 2
     trials = trials_of(found_by(tmp_path, 3))
     assert [trial["state"] for trial in trials] == ["complete", "fail", "complete"]
     assert trials[1]["score"] is None
 
 
-def test_where_all_trials_diverge_it_says_so(planted, tmp_path):
+def test_if_all_trials_diverge_it_is_an_error(planted, tmp_path):
     planted.diverge_at = 1
     with pytest.raises(InputError, match="None of the 1 trials of the student.*became nan"):
         found_by(tmp_path, 1)
 
 
-def test_a_score_that_is_no_number_is_a_failed_trial(monkeypatch, tmp_path):
+def test_an_undefined_score_is_a_failed_trial(monkeypatch, tmp_path):
     """Such as the AUC of validation rows of one class."""
     scores = iter([float("nan")])
     monkeypatch.setattr(studies, "train", lambda *_: Trained(next(scores), "validation_auc", 1))
@@ -183,7 +185,7 @@ def test_a_score_that_is_no_number_is_a_failed_trial(monkeypatch, tmp_path):
         found_by(tmp_path, 1)
 
 
-def test_settings_that_do_not_go_together_are_failed_trials(planted, tmp_path):
+def test_incompatible_settings_are_failed_trials(planted, tmp_path):
     with pytest.raises(InputError, match="None of the 2 trials.*multiple of `teacher.num_heads`"):
         found_by(tmp_path, 2, ["teacher.embedding_dim=15"])
     assert not planted.calls
@@ -207,7 +209,7 @@ def test_a_study_of_another_recipe_is_refused(planted, tmp_path):
     assert len(planted.calls) == 2
 
 
-def test_a_study_of_other_data_is_refused_wherever_the_data_lies(planted, tmp_path):
+def test_a_study_of_other_data_is_refused_at_any_path_of_the_data(planted, tmp_path):
     table, moved = tmp_path / "orders.csv", tmp_path / "moved" / "orders.csv"
     moved.parent.mkdir()
     table.write_text("user,item\nann,tea\nbob,rice\n")
@@ -222,7 +224,7 @@ def test_a_study_of_other_data_is_refused_wherever_the_data_lies(planted, tmp_pa
         found_by(tmp_path, 1, recipe=recipe)
 
 
-def test_a_study_without_a_finished_trial_holds_nobody_to_it(planted, tmp_path):
+def test_a_study_without_a_finished_trial_can_be_replaced(planted, tmp_path):
     planted.interrupt_at = 1
     with pytest.raises(KeyboardInterrupt):
         found_by(tmp_path, 1)
@@ -232,7 +234,7 @@ def test_a_study_without_a_finished_trial_holds_nobody_to_it(planted, tmp_path):
     assert [recipe.training.batch_size for _, recipe in planted.calls] == [32, 7, 7]
 
 
-def test_what_only_exports_or_adds_controls_is_no_other_recipe(planted, tmp_path):
+def test_settings_of_exports_and_controls_do_not_change_the_recipe(planted, tmp_path):
     found_by(tmp_path, 1)
     same = replace(
         RECIPE,
@@ -244,27 +246,27 @@ def test_what_only_exports_or_adds_controls_is_no_other_recipe(planted, tmp_path
 
 
 @pytest.mark.parametrize("name", ["movielens-100k", "two-stage"])
-def test_a_twin_behind_a_first_stage_is_compared_for_one_first_stage_alone(name):
+def test_a_twin_after_a_first_stage_is_compared_for_one_first_stage_only(name):
     recipe = Recipe.named(name)
     other = with_settings(recipe, {"distillation.dropout": 0.123})
     one, another = (studies._made_from("twin", of, ()) for of in (recipe, other))
     assert (one == another) is (name != "two-stage")
 
 
-def test_no_trial_is_judged_by_its_first_stage(tmp_path):
-    def told(epoch, score):
+def test_no_trial_is_stopped_by_its_first_stage(tmp_path):
+    def result(epoch, score):
         raise AssertionError
 
-    run = Run(Recipe.named("two-stage"), tmp_path, SilentProgress(), after_epoch=told)
+    run = Run(Recipe.named("two-stage"), tmp_path, SilentProgress(), after_epoch=result)
     assert run.after_epoch_of("retrieval") is None
-    assert run.after_epoch_of("student") is run.after_epoch_of("twin") is told
+    assert run.after_epoch_of("student") is run.after_epoch_of("twin") is result
 
 
-def test_a_file_that_is_no_study_is_refused_and_kept(planted, tmp_path):
+def test_a_file_that_is_not_a_study_is_refused_and_kept(planted, tmp_path):
     path = tmp_path / RECIPE.name / "tune" / "study.db"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"my diary, which is long enough to be no database" * 40)
-    with pytest.raises(InputError, match="no study.*Remove it"):
+    with pytest.raises(InputError, match="not a study.*Remove it"):
         found_by(tmp_path, 1)
     assert path.read_bytes().startswith(b"my diary")
 
@@ -289,13 +291,13 @@ def test_two_searches_in_one_folder_are_refused(planted, tmp_path):
         ("student.embedding_dim=0:4", "at least 1"),
         ("student.embedding_dim=1.5:4", "a whole number"),
         ("teacher.members=two-tower+nothing", "a list of different ones"),
-        ("data.max_history=4:8", "decides what is measured"),
-        ("evaluation.k=5,10", "decides what is measured"),
-        ("training.max_epochs=5,10", "how long is trained"),
+        ("data.max_history=4:8", "determines what is measured"),
+        ("evaluation.k=5,10", "determines what is measured"),
+        ("training.max_epochs=5,10", "how long a model is trained"),
         ("seed=1,2", "SECTION.NAME"),
     ],
 )
-def test_a_space_that_cannot_be_searched_is_refused(entry, message):
+def test_an_invalid_space_is_refused(entry, message):
     with pytest.raises(InputError, match=message):
         space_of(RECIPE, [entry])
 
@@ -306,7 +308,7 @@ def test_no_trials_are_refused(planted, tmp_path):
     assert not (tmp_path / RECIPE.name).exists()
 
 
-def test_given_values_take_the_place_of_default_ones():
+def test_given_values_replace_default_ones():
     given = [
         "distillation.temperature=2",
         "teacher.members=two-tower+item-item,two-tower+als",
@@ -331,14 +333,14 @@ def test_given_values_take_the_place_of_default_ones():
     ("key", "values"),
     [("student.embedding_dim", (10001, 10002)), ("twin.learning_rate", (0.00123451, 0.00123452))],
 )
-def test_values_that_are_nearly_alike_are_each_tried(key, values):
+def test_values_that_are_almost_equal_are_tried_separately(key, values):
     space = space_of(RECIPE, [f"{key}={values[0]},{values[1]}"])
     (dimension,) = [one for of_one in space.values() for one in of_one if one.key == key]
     assert tuple(dimension.value(dimension.parameter(value)) for value in values) == values
 
 
 @pytest.mark.parametrize("name", ["movielens-100k", "ranking", "multitask", "two-stage", "reviews"])
-def test_every_task_has_a_default_space_that_holds_its_own_settings(name):
+def test_every_task_has_a_default_space_that_includes_its_settings(name):
     recipe = Recipe.named(name)
     for dimensions in space_of(recipe).values():
         assert len(dimensions) >= 4

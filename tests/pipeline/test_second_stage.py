@@ -1,4 +1,4 @@
-"""The second stage's model: what it reads beside items and histories."""
+"""The second stage's model: its features in addition to items and histories."""
 
 from dataclasses import replace
 
@@ -37,13 +37,13 @@ def test_the_neighbours_sum_has_deviation_1_over_the_lists():
     weights = np.random.default_rng(0).normal(size=[NUM_ITEMS + 1, NUM_ITEMS + 1])
     examples = lists(np.arange(1, NUM_ITEMS + 1).repeat(9))
     feature = neighbours_of(weights, examples)
-    said = feature(next(iter(examples.batches(500)))).numpy()
-    assert abs(said.std() - 1.0) < 1e-5
+    output = feature(next(iter(examples.batches(500)))).numpy()
+    assert abs(output.std() - 1.0) < 1e-5
     assert feature.num_neighbours == 3 and feature.max_history == 6
     again = NeighbourFeature.from_config(feature.get_config())
     assert again.scale == feature.scale != 1.0
 
 
-def test_where_no_neighbour_is_met_the_sum_stays_0():
+def test_without_neighbours_in_histories_the_sum_stays_0():
     weights = np.zeros([NUM_ITEMS + 1, NUM_ITEMS + 1])
     assert neighbours_of(weights, lists(np.arange(1, 7))).scale == 1.0

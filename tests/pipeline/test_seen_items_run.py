@@ -1,4 +1,4 @@
-"""A whole run on music, where people come back, with and without items of the history."""
+"""A complete run on music with repeated interactions, with and without items of the history."""
 
 import json
 from dataclasses import replace
@@ -15,13 +15,13 @@ NUM_ITEMS, NUM_USERS = 24, 40
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Each user goes round and round over 4 tracks; the last but two and the last are new."""
+    """Each user repeats 4 tracks in a cycle; the third last and the last are new."""
     folder = tmp_path_factory.mktemp("music")
     random, rows = np.random.default_rng(0), []
     for user in range(NUM_USERS):
         *tracks, first, second = random.permutation(NUM_ITEMS)[:6] + 1
-        met = [*(tracks * 5)[:17], first, tracks[0], second]
-        rows += [f"u{user}\ti{item}\t{100 * user + n}" for n, item in enumerate(met)]
+        interacted = [*(tracks * 5)[:17], first, tracks[0], second]
+        rows += [f"u{user}\ti{item}\t{100 * user + n}" for n, item in enumerate(interacted)]
     header = "user_id:token\titem_id:token\ttimestamp:float"
     (folder / "music.inter").write_text("\n".join([header, *rows]) + "\n")
     items = [f"i{item}\tTrack {item}" for item in range(1, NUM_ITEMS + 1)]
@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("exclude_seen", [True, False])
-def test_the_setting_reaches_every_model_and_file(folder, tmp_path, exclude_seen):
+def test_the_setting_applies_to_every_model_and_file(folder, tmp_path, exclude_seen):
     small = Recipe.named("synthetic")
     recipe = replace(
         small,
@@ -61,9 +61,9 @@ def test_the_setting_reaches_every_model_and_file(folder, tmp_path, exclude_seen
     for name in ("saved_model", "student_tflite"):
         assert ndcg[name] == pytest.approx(ndcg["student"])
     without = "without" if exclude_seen else "with"
-    asked = f"ranked the whole catalogue, {without} the items of the history."
-    assert asked in report["protocol"]["models"]
-    assert asked in (tmp_path / "music" / "report.html").read_text(encoding="utf-8")
+    sentence = f"ranked the whole catalogue, {without} the items of the history."
+    assert sentence in report["protocol"]["models"]
+    assert sentence in (tmp_path / "music" / "report.html").read_text(encoding="utf-8")
     version = tmp_path / "music" / "1"
     assert json.loads((version / "signature.json").read_text())["exclude_seen"] is exclude_seen
     answers = Recommender.load(version)([np.array([1, 2, 3], np.int32)], NUM_ITEMS)[1][0]

@@ -1,4 +1,4 @@
-"""What the stages of a run depend on, and what is refused before later ones begin."""
+"""Dependencies of a run's stages, and errors before later stages begin."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -33,14 +33,14 @@ def test_every_stage_reads_earlier_ones_only(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["synthetic", "ranking", "two-stage"])
-def test_a_twin_is_trained_again_where_the_metric_that_chose_its_epoch_changes(name, tmp_path):
+def test_a_twin_is_trained_again_if_the_metric_that_chose_its_epoch_changes(name, tmp_path):
     recipe = Recipe.named(name)
     changed = replace(recipe, evaluation=replace(recipe.evaluation, k=5))
     before, after = (stages(one, tmp_path)["twin"].settings() for one in (recipe, changed))
     assert before != after
 
 
-def test_the_artefact_is_written_again_where_its_provenance_changes(tmp_path):
+def test_the_artefact_is_written_again_if_its_provenance_changes(tmp_path):
     recipe = Recipe.named("synthetic")
     changed = replace(recipe, twin=replace(recipe.twin, learning_rate=0.01))
     before, after = (stages(one, tmp_path)["export"] for one in (recipe, changed))
@@ -48,7 +48,7 @@ def test_the_artefact_is_written_again_where_its_provenance_changes(tmp_path):
     assert "twin" in after.after
 
 
-def test_a_model_is_saved_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_a_model_is_saved_atomically(tmp_path, monkeypatch):
     student = RetrievalStudent.from_history(num_items=5, max_history=3, embedding_dim=2, seed=0)
     path = tmp_path / "student.keras"
 
@@ -79,7 +79,7 @@ def teacher(**logits):
     return SimpleNamespace(row_logits=lambda _: {k: np.array(v) for k, v in logits.items()})
 
 
-def test_logits_of_the_tasks_alone_in_two_dimensions():
+def test_only_logits_of_the_tasks_in_two_dimensions():
     both = teacher(like=[0.5, -0.5], more=[1.0, 2.0])
     found = logits_of_tasks(both, ROWS, ["like"])
     assert {task: logits.tolist() for task, logits in found.items()} == {"like": [[0.5], [-0.5]]}

@@ -1,4 +1,4 @@
-"""Figures of test rows over runs: by hand, in pairs, and with rows that each seed draws."""
+"""Metrics of test rows over runs: by hand, in pairs, and with rows that each seed draws."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def with_labels_of(one, seed):
     return TaskResults("rmse", USERS, models, one.labels)
 
 
-def test_a_figure_is_that_of_the_metric_and_weights_are_repeated_rows():
+def test_a_metric_and_weights_as_repeated_rows():
     task = of_ratings(0)
     errors = task.models["student"] - task.labels
     assert task.figure("student") == pytest.approx(np.sqrt((errors**2).mean()), rel=1e-12)
@@ -35,10 +35,11 @@ def test_a_figure_is_that_of_the_metric_and_weights_are_repeated_rows():
     np.testing.assert_allclose(task.figure("student", "", weights), expected, rtol=1e-12)
 
 
-def test_a_yes_or_no_has_auc_and_gauc_of_its_rows():
+def test_a_binary_task_has_auc_and_gauc_of_its_rows():
     users, labels = np.array([1, 1, 1, 2, 2]), np.array([1.0, 0.0, 0.0, 1.0, 0.0])
     task = TaskResults("auc", users, {"student": np.array([0.9, 0.1, 0.95, 0.2, 0.3])}, labels)
-    # Pairs of a yes and a no: 0.9 beats 0.1, 0.3; 0.2 beats 0.1. Within users 1 of 2 and 0 of 1.
+    # Pairs of a positive and a negative: 0.9 beats 0.1, 0.3; 0.2 beats 0.1. Within users 1 of 2 and
+    # 0 of 1.
     assert task.figure("student") == pytest.approx(3 / 6)
     weight_of_users = (3 * (1 / 2) + 2 * 0.0) / 5
     assert task.figure("student", "gauc") == pytest.approx(weight_of_users)
@@ -54,7 +55,7 @@ def test_one_run_of_rows_has_the_interval_of_resampled_users():
     assert found["by_seed"] == [found["value"]]
 
 
-def test_over_runs_of_rows_the_interval_holds_the_seeds_too():
+def test_over_runs_of_rows_the_interval_includes_the_seeds():
     first = of_ratings(0)
     runs = [first, with_labels_of(first, 1), with_labels_of(first, 2)]
     worse = TaskResults("rmse", USERS, {"student": first.labels + 3.0}, first.labels)
@@ -74,7 +75,7 @@ def test_a_difference_of_rows_is_paired_in_users_and_in_runs():
     assert found["interval"][0] < np.mean(by_run) < found["interval"][1] < 0
 
 
-def test_a_difference_over_runs_holds_what_the_seeds_change():
+def test_a_difference_over_runs_includes_the_variation_of_seeds():
     labels = of_ratings(0).labels
 
     def off_by(student, twin):
@@ -88,7 +89,7 @@ def test_a_difference_over_runs_holds_what_the_seeds_change():
     assert of_one["interval"] == pytest.approx([-0.25, -0.25])
 
 
-def test_queries_are_compared_as_a_run_compares_them():
+def test_queries_are_compared_as_in_a_run():
     random = np.random.default_rng(0)
     runs = [
         TaskResults("ndcg@10", np.arange(50), {name: random.random(50) for name in ("a", "b")})

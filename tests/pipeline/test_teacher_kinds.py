@@ -63,7 +63,7 @@ bootstrap_samples = 100
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A tiny BERT, a SavedModel encoder, planted data in files, and what the teachers read."""
+    """A tiny BERT, a SavedModel encoder, planted data in files, and the teachers' other inputs."""
     folder = tmp_path_factory.mktemp("kinds")
     write_tiny_bert(folder / "bert")
     write_saved_model(folder / "hub")
@@ -169,21 +169,21 @@ def test_a_run_with_each_kind_of_teacher(folder, tmp_path, kind, capsys):
     ndcg = teacher["metrics"]["next_item"]["ndcg@10"]["value"]
     assert 0 <= ndcg <= 1 and teacher["latency_ms"]["p50"] > 0
     assert (home / "1" / "student.tflite").is_file()
-    told = report["teachers"]["models"]
+    result = report["teachers"]["models"]
     recipe = Recipe.from_toml(path)
     members = recipe.teacher.members if kind.startswith("ensemble") else ()
-    assert list(told) == ["teacher", *members, "twin"]
-    assert all(told[name]["calibration"]["negative_log_likelihood"] > 0 for name in told)
+    assert list(result) == ["teacher", *members, "twin"]
+    assert all(result[name]["calibration"]["negative_log_likelihood"] > 0 for name in result)
     assert "The teachers compared" in (home / "report.html").read_text()
     knowledge = home / "stages" / "knowledge"
     assert [child.name for child in knowledge.iterdir() if child.is_dir()] == ["cache"]
-    if kind == "item-item":  # nothing but counting and a matrix inverse decides it
+    if kind == "item-item":  # it is determined by counting and a matrix inverse alone
         ease = report["models"]["ease"]["metrics"]["next_item"]["ndcg@10"]["value"]
         assert ndcg == pytest.approx(ease, abs=1e-9)
 
 
 @pytest.mark.parametrize("kind", ["item-item", "next-item-ridge", "als"])
-def test_a_closed_form_is_chosen_calibrated_and_solved_for_a_fold(
+def test_a_closed_form_is_tuned_calibrated_and_solved_for_a_fold(
     folder, tmp_path, monkeypatch, kind
 ):
     if kind == "als":
@@ -210,7 +210,7 @@ def test_a_closed_form_is_chosen_calibrated_and_solved_for_a_fold(
     assert fit_temperature(whole, held_out).temperature == pytest.approx(1.0, rel=0.01)
 
 
-def test_a_two_tower_is_smoothed_calibrated_and_trained_alike_for_a_fold(folder, tmp_path):
+def test_a_two_tower_is_smoothed_calibrated_and_trained_equally_for_a_fold(folder, tmp_path):
     teacher = 'kind = "two-tower"\nmodalities = []\nlabel_smoothing = 0.4'
     recipe = Recipe.from_toml(recipe_file(folder, tmp_path, teacher=teacher))
     splits = split_by_time(PLANTED, max_history=12)
@@ -230,15 +230,15 @@ def test_a_two_tower_is_smoothed_calibrated_and_trained_alike_for_a_fold(folder,
     again = made.train_fold(some, 0, tmp_path, tmp_path / "fold")  # after an interrupt
     assert fold.temperature == whole.temperature and fold.teacher.label_smoothing == 0.4
     assert fold.fingerprint() == again.fingerprint() != whole.fingerprint()
-    # As the first stage of a cross-encoder is read, whose second stage is trained on it.
+    # Read as the first stage of a cross-encoder, whose second stage is trained on it.
     opened = made.open(tmp_path / "fold")
     assert opened.fingerprint() == fold.fingerprint()
     assert opened.temperature == whole.temperature
 
 
 @pytest.mark.nightly
-def test_a_teacher_goes_on_with_new_items(folder, tmp_path):
-    """Trained on some items; then all, the others at the end as an update has them."""
+def test_a_teacher_continues_with_new_items(folder, tmp_path):
+    """Trained on some items; then all, with the others at the end as in an update."""
     recipe = Recipe.from_toml(recipe_file(folder, tmp_path, teacher='kind = "ensemble"'))
     some = 50
     early = PLANTED.subset(PLANTED.items <= some)
@@ -283,17 +283,15 @@ def test_a_teacher_goes_on_with_new_items(folder, tmp_path):
 
 
 @pytest.mark.parametrize("tuning", ['method = "lora"', "pretrain_steps = 2"])
-def test_a_tuned_teacher_does_not_go_on(folder, tmp_path, tuning):
+def test_a_tuned_teacher_does_not_continue(folder, tmp_path, tuning):
     recipe = Recipe.from_toml(recipe_file(folder, tmp_path, tuning=tuning))
     data = RetrievalData(PLANTED, split_by_time(PLANTED, max_history=12))
     kind = teacher_kind(TeacherContext(recipe, data, [], SilentProgress()))
-    with pytest.raises(InputError, match=r"of a tuned BERT cannot go on from an earlier run"):
+    with pytest.raises(InputError, match=r"of a tuned BERT cannot continue from an earlier run"):
         kind.extend(tmp_path, tmp_path)
 
 
-def test_als_without_its_library_is_refused_before_anything_is_trained(
-    folder, tmp_path, monkeypatch
-):
+def test_als_without_its_library_is_refused_before_training(folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "implicit", None)
     recipe = Recipe.from_toml(recipe_file(folder, tmp_path, teacher='kind = "als"'))
     with pytest.raises(MissingExtraError, match=r'pip install "tfrs-distill\[als\]"'):
@@ -301,7 +299,7 @@ def test_als_without_its_library_is_refused_before_anything_is_trained(
     assert not (tmp_path / "out" / "small" / "stages" / "teacher").exists()
 
 
-def test_teachers_of_candidates_are_joined_by_the_geometric_mean(folder, tmp_path):
+def test_teachers_of_candidates_are_combined_by_the_geometric_mean(folder, tmp_path):
     class Constant:
         def __init__(self, *logits):
             self.open = lambda _: FunctionTeacher(lambda batch, ids: tf.constant([logits]))
@@ -314,7 +312,7 @@ def test_teachers_of_candidates_are_joined_by_the_geometric_mean(folder, tmp_pat
 
 
 @pytest.mark.nightly
-def test_what_lora_learnt_is_kept_as_a_small_file(folder, tmp_path):
+def test_lora_weights_are_kept_as_a_small_file(folder, tmp_path):
     path = recipe_file(folder, tmp_path, tuning='method = "lora"\nrank = 2')
     recipe = Recipe.from_toml(path)
     facts = train_only(recipe, tmp_path)
@@ -343,7 +341,7 @@ def train_only(recipe, tmp_path):
         ({"encoder": "hub", "reads": True}, "an encoder from TF-Hub has none to read"),
         ({"encoder": "hub", "tuning": "lora"}, "an encoder from TF-Hub stays frozen"),
         ({"encoder": "hub", "kind": "cross-encoder"}, "an encoder from TF-Hub cannot read pairs"),
-        ({"kind": "array", "source": "no.npz"}, "no.npz does not exist or is no file"),
+        ({"kind": "array", "source": "no.npz"}, "no.npz does not exist or is not a file"),
         ({"kind": "python", "source": "mine.txt:f"}, "must be FILE.py:FUNCTION, of a file that"),
         ({"kind": "python", "source": "{folder}/mine.py:g"}, "mine.py has no function 'g'"),
         (
@@ -352,7 +350,7 @@ def train_only(recipe, tmp_path):
         ),
     ],
 )
-def test_what_cannot_be_is_said_before_anything_is_trained(folder, tmp_path, changes, words):
+def test_invalid_settings_are_refused_before_training(folder, tmp_path, changes, words):
     (folder / "broken.py").write_text("x\n")
     changes = {
         key: value.replace("{folder}", str(folder)) if isinstance(value, str) else value
@@ -370,7 +368,7 @@ def test_what_cannot_be_is_said_before_anything_is_trained(folder, tmp_path, cha
     assert not (tmp_path / "out" / "small" / "stages" / "teacher").exists()
 
 
-def test_films_without_a_graph_are_named_before_anything_is_trained(folder, tmp_path):
+def test_films_without_a_graph_are_named_before_training(folder, tmp_path):
     write_data(tmp_path / "films")
     (tmp_path / "films" / "tiny.kg").unlink()
     data = f'source = "movielens-1m"\nfolder = "{tmp_path / "films"}"'
@@ -381,7 +379,7 @@ def test_films_without_a_graph_are_named_before_anything_is_trained(folder, tmp_
     assert not (tmp_path / "out" / "small" / "stages" / "teacher").exists()
 
 
-def test_a_function_that_gives_no_teacher_is_named(folder, tmp_path):
+def test_a_function_without_a_teacher_is_named(folder, tmp_path):
     source = f"{folder}/mine.py:nothing"
     recipe = Recipe.from_toml(recipe_file(folder, tmp_path))
     recipe = replace(recipe, teacher=TeacherSettings(kind="python", source=source))
@@ -461,7 +459,7 @@ def test_predictions_in_a_file_teach_rows(films, tmp_path):
         np.testing.assert_array_equal(logits, np.where(liked > 0.5, 3.0, -3.0))
 
 
-def test_predictions_that_lack_a_row_are_refused_before_anything_is_labelled(films, tmp_path):
+def test_predictions_without_a_row_are_refused_before_labelling(films, tmp_path):
     folder, rows = films
     with np.load(folder / "likes.npz") as arrays:
         np.savez(folder / "fewer.npz", **{name: arrays[name][:-1] for name in arrays.files})
@@ -498,7 +496,7 @@ def test_a_function_whose_teacher_cannot_label_rows_is_named(films, folder):
         kind.open(folder)
 
 
-def test_a_task_that_the_teacher_lacks_is_refused_before_a_student_is_trained(films, tmp_path):
+def test_a_task_without_teacher_logits_is_refused_before_a_student_is_trained(films, tmp_path):
     folder, rows = films
     source = f"{folder / 'rows.py'}:mean"
     recipe = rows.recipe(tasks=("like", "rating"), kind="python", source=source)

@@ -27,7 +27,7 @@ def reliability(bins):
     return reliability_chart([Calibration("teacher", points)], log=True)
 
 
-def test_the_section_shows_every_figure_of_each_teacher():
+def test_the_section_shows_every_metric_of_each_teacher():
     root = parsed(teacher_section(REPORT))
     quality, cost = list(root.iter("table"))[:2]
     headings = ["".join(cell.itertext()) for cell in [*quality.iter("th"), *cost.iter("th")]]
@@ -80,34 +80,34 @@ def test_agreement_is_in_the_order_of_its_names():
     assert rows[2] == ["<b>ease", "0.75", "1.00", "-"]
 
 
-def test_only_models_with_probabilities_have_a_picture():
+def test_only_models_with_probabilities_have_a_chart():
     root = parsed(teacher_section(REPORT))
     figures = list(root.iter("figure"))
     assert [figure.find("h3").text for figure in figures] == ["bert", "twin"]
     assert [figure.get("class") for figure in figures] == ["teacher", "twin"]
     without = copy.deepcopy(REPORT)
-    for told in without["models"].values():
-        told["calibration"] = None
+    for result in without["models"].values():
+        result["calibration"] = None
     section = teacher_section(without)
     assert "Reliability" not in section and "<svg" not in section
     parsed(section)
 
 
-def test_a_reliability_picture_has_log_axes_of_one_scale():
+def test_a_reliability_chart_has_log_axes_of_one_scale():
     root = parsed(reliability(BINS))
     dots = [(float(c.get("cx")), float(c.get("cy"))) for c in root.iter("circle")]
     line = next(element for element in root.iter("line") if element.get("class") == "axis")
     x1, y1, x2, y2 = (float(line.get(name)) for name in ("x1", "y1", "x2", "y2"))
 
     def share(value):
-        """Of the way from .001 to 1, the powers of ten around all figures, on a log axis."""
+        """The position from .001 to 1, the powers of ten around all values, on a log axis."""
         import math
 
         return (math.log10(value) + 3) / 3
 
-    for (left, top), told in zip(dots, BINS):
-        assert left == pytest.approx(x1 + share(told["predicted"]) * (x2 - x1), abs=0.06)
-        observed = told["observed"] or 0.001  # nothing happened: on the lower edge
+    for (left, top), result in zip(dots, BINS):
+        assert left == pytest.approx(x1 + share(result["predicted"]) * (x2 - x1), abs=0.06)
+        observed = result["observed"] or 0.001  # nothing happened: on the lower edge
         assert top == pytest.approx(y1 + share(observed) * (y2 - y1), abs=0.06)
     labels = {element.text for element in root.iter("text")}
     assert labels == {"0.001", "0.01", "0.1", "1", "predicted probability"}
@@ -116,7 +116,7 @@ def test_a_reliability_picture_has_log_axes_of_one_scale():
     assert titles[1] == "next items: 20.0 expected, 30 observed"
 
 
-def test_a_reliability_picture_of_one_value_has_a_scale():
+def test_a_reliability_chart_of_one_value_has_a_scale():
     flat = [{"predicted": 0.1, "observed": 0.1, "expected_items": 5.0, "observed_items": 5}]
     root = parsed(reliability(flat))
     (dot,) = root.iter("circle")

@@ -28,7 +28,7 @@ def a_terminal(width, **options):
     return TerminalProgress(console, **options), file
 
 
-def test_a_log_gets_one_plain_line_an_event():
+def test_a_log_gets_one_plain_line_per_event():
     progress, file = a_log()
     progress.stage(2, 7, "teacher")
     progress.done("validation NDCG@10 0.196, best of 12 epochs, a line of over 40", 75.4, False)
@@ -42,7 +42,7 @@ def test_a_log_gets_one_plain_line_an_event():
     ]
 
 
-def test_a_log_gets_a_sign_of_life_from_a_long_bar_and_none_from_a_short_one():
+def test_a_log_gets_an_update_from_a_long_bar_and_none_from_a_short_one():
     clock = Clock()
     progress, file = a_log(seconds_between_lines=10, clock=clock)
     with progress.bar("epochs", total=4) as advance:
@@ -78,7 +78,7 @@ def test_a_log_has_no_control_characters():
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", file.getvalue())
 
 
-def test_a_terminal_shows_percentage_time_left_and_the_note():
+def test_a_terminal_shows_percentage_remaining_time_and_the_note():
     progress, file = a_terminal(width=120)
     with progress.bar("epochs", total=4) as advance:
         advance(note="epoch 1  val ndcg@10 0.196")
@@ -88,7 +88,7 @@ def test_a_terminal_shows_percentage_time_left_and_the_note():
 
 
 @pytest.mark.parametrize("width", [1, 7, 20, 40, 71, 72])
-def test_a_narrow_terminal_breaks_nothing(width):
+def test_a_narrow_terminal_wraps_nothing(width):
     progress, file = a_terminal(width=width)
     progress.stage(1, 7, "knowledge")
     with progress.bar("labelling the training examples", total=3) as advance:
@@ -105,7 +105,7 @@ def test_square_brackets_are_text():
     assert "[bold] films" in file.getvalue() and "[red] note" in file.getvalue()
 
 
-def test_an_error_inside_a_bar_passes_and_the_cursor_comes_back():
+def test_an_error_inside_a_bar_passes_and_the_cursor_is_restored():
     progress, file = a_terminal(width=80)
     with pytest.raises(KeyboardInterrupt):
         with progress.bar("epochs", total=2):
@@ -126,6 +126,6 @@ def test_bars_of_two_threads_are_shown_at_the_same_time():
     frame = shown.split("a line above both")[1]
     assert "twin" in frame and "teacher" in frame and "fold 3" in frame
     assert "\x1b[?25h" in shown
-    with progress.bar("next", total=1) as advance:  # a display of its own
+    with progress.bar("next", total=1) as advance:  # a separate display
         advance()
     assert "next" in file.getvalue()

@@ -1,4 +1,4 @@
-"""Processes that take stages of a run beside the one that was asked for it."""
+"""Processes that run stages of a run in addition to the main one."""
 
 import contextlib
 import io
@@ -12,29 +12,29 @@ from tfrs_distill.pipeline.worker import BarsAsJson, show_all_bars, show_bars, w
 
 
 class Bars:
-    """Remembers what its bars were told."""
+    """Records the updates of its bars."""
 
     def __init__(self):
-        self.told = []
+        self.updates = []
 
     @contextlib.contextmanager
     def bar(self, description, total):
-        self.told.append((description, total))
-        yield lambda steps=1, note="": self.told.append((description, steps, note))
-        self.told.append((description, "ended"))
+        self.updates.append((description, total))
+        yield lambda steps=1, note="": self.updates.append((description, steps, note))
+        self.updates.append((description, "ended"))
 
 
-def test_the_bars_of_another_process_are_shown_as_they_were():
+def test_the_bars_of_another_process_are_shown_unchanged():
     file, bars = io.StringIO(), Bars()
-    told = BarsAsJson(file)
-    with told.bar("twin", 3) as advance:
+    result = BarsAsJson(file)
+    with result.bar("twin", 3) as advance:
         advance(2, "epoch 2 \N{RIGHTWARDS ARROW} é\n")
-        with told.bar("inner", 1):
+        with result.bar("inner", 1):
             pass
         advance()
     file.seek(0)
     show_bars(file, bars)
-    assert bars.told == [
+    assert bars.updates == [
         ("twin", 3),
         ("twin", 2, "epoch 2 \N{RIGHTWARDS ARROW} é\n"),
         ("inner", 1),
@@ -44,27 +44,27 @@ def test_the_bars_of_another_process_are_shown_as_they_were():
     ]
 
 
-def test_a_bar_of_another_process_says_of_which_stage_it_is():
+def test_a_bar_of_another_process_names_its_stage():
     file, bars = io.StringIO(), Bars()
-    told = BarsAsJson(file)
-    told.stage(6, 12, "self_knowledge")
+    result = BarsAsJson(file)
+    result.stage(6, 12, "self_knowledge")
     for description in ("shards", "self knowledge"):
-        with told.bar(description, 8):
+        with result.bar(description, 8):
             pass
     file.seek(0)
     show_bars(file, bars)
-    begun = [told for told in bars.told if told[1] == 8]
+    begun = [result for result in bars.updates if result[1] == 8]
     assert begun == [("self knowledge: shards", 8), ("self knowledge", 8)]
 
 
 def test_a_bar_ends_when_its_process_is_killed_in_the_middle_of_a_line():
     file, bars = io.StringIO('[1, "twin", 3]\n[1, 2, "epo'), Bars()
     show_bars(file, bars)
-    assert bars.told == [("twin", 3), ("twin", "ended")]
+    assert bars.updates == [("twin", 3), ("twin", "ended")]
 
 
-def test_what_a_progress_raises_comes_where_the_run_was_asked_for_and_stops_no_worker(tmp_path):
-    """A worker whose pipe is full would wait for ever, and who waits for its stage too."""
+def test_an_error_of_a_progress_is_raised_in_the_main_process_and_stops_no_worker(tmp_path):
+    """A worker whose pipe is full would wait forever, as would a process waiting for its stage."""
 
     class Broken(Bars):
         @contextlib.contextmanager
@@ -78,8 +78,8 @@ def test_what_a_progress_raises_comes_where_the_run_was_asked_for_and_stops_no_w
     assert [str(error) for error in raised] == ["twin"] and next(read_on, None) is None
 
 
-def test_a_worker_that_fails_is_told_of_and_ends(tmp_path, monkeypatch):
-    """Here its recipe is of no task that there is."""
+def test_a_worker_that_fails_is_reported_and_ends(tmp_path, monkeypatch):
+    """Here its recipe has an unknown task."""
 
     class NoRecipe:
         def to_toml(self):
@@ -91,7 +91,7 @@ def test_a_worker_that_fails_is_told_of_and_ends(tmp_path, monkeypatch):
             assert process.wait(60)
 
 
-def test_fewer_than_one_process_is_refused_before_anything_is_made(tmp_path):
+def test_fewer_than_one_process_is_refused_before_any_work(tmp_path):
     with pytest.raises(InputError, match=r"`processes` must be at least 1. Received: 0"):
         pipeline.run(Recipe.named("synthetic"), tmp_path / "out", processes=0)
     assert not (tmp_path / "out").exists()

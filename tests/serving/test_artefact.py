@@ -110,7 +110,7 @@ def test_lists_student_tflite_first(folder):
     assert Artefact.read(folder).tflite_files == ("student.tflite", "a.tflite")
 
 
-def test_any_text_survives(folder):
+def test_any_text_is_preserved(folder):
     item_ids = tuple(f"id{i}\n\\" for i in range(len(ODD_TITLES)))
     write(folder, item_ids, ODD_TITLES)
     artefact = Artefact.read(folder)
@@ -167,14 +167,14 @@ def test_refuses_a_provenance_without_files(folder, text):
         Artefact.read(folder)
 
 
-def test_names_what_is_no_artefact(tmp_path):
+def test_names_a_folder_that_is_not_an_artefact(tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         Artefact.read(tmp_path / "nowhere")
     with pytest.raises(InputError, match="is not an artefact: it has no provenance.json. Give a"):
         Artefact.read(tmp_path)
 
 
-def test_points_from_a_name_to_its_newest_version(folder):
+def test_suggests_the_newest_version_of_a_name(folder):
     for version in ("2", "10"):
         (folder.parent / version).mkdir()
     with pytest.raises(InputError, match="give one of them, such as .*small/10"):
@@ -231,7 +231,7 @@ def test_reads_what_was_written_of_a_ranking_student(ranking_folder):
     assert artefact.provenance["seed"] == 3
 
 
-def test_each_reader_names_the_other(folder, ranking_folder):
+def test_each_reader_suggests_the_other(folder, ranking_folder):
     with pytest.raises(InputError, match="holds a ranking student, which .* with `Ranker.load`"):
         Artefact.read(ranking_folder, "retrieval")
     with pytest.raises(InputError, match="not the artefact of a ranking student.*Recommender.load"):

@@ -1,4 +1,4 @@
-"""What is known of a user as indices, by hand."""
+"""User attributes as indices, by hand."""
 
 import json
 
@@ -22,7 +22,7 @@ KNOWN = AttributeVocabulary({"age": (18.0, 25.0, 40.0), "gender": ("F", "M")})
         (40, 3),
         (99, 3),
         (7, 1),  # below the first bucket is in it
-        ("25", 2),  # as the command line has it
+        ("25", 2),  # as from the command line
         (np.float32(26), 2),
         (None, 0),
         ("", 0),
@@ -36,7 +36,7 @@ def test_a_number_has_the_index_of_its_bucket(age, index):
 @pytest.mark.parametrize(
     ("gender", "index"), [("F", 1), ("M", 2), ("f", 0), ("", 0), (None, 0), ("X", 0), (np.nan, 0)]
 )
-def test_a_category_has_the_index_of_its_value_and_any_other_is_not_known(gender, index):
+def test_a_category_has_the_index_of_its_value_and_any_other_is_missing(gender, index):
     found = KNOWN.encode({"gender": [gender]})
     assert found.tolist() == [[0, index]] and found.dtype == np.int32
 
@@ -45,7 +45,7 @@ def test_a_whole_number_is_a_category_of_its_digits():
     assert AttributeVocabulary({"job": ("4", "12")}).encode({"job": [12, 4]}).tolist() == [[2], [1]]
 
 
-def test_what_is_left_out_is_not_known():
+def test_omitted_attributes_are_missing():
     assert KNOWN.encode({}).tolist() == [[0, 0]]
 
 
@@ -66,12 +66,12 @@ def test_what_is_left_out_is_not_known():
         ({"age": [1, 2], "gender": ["F"]}, r"one value per user\. Received: \{'age': 2, 'gender'"),
     ],
 )
-def test_what_cannot_be_read_is_named(given, words):
+def test_invalid_values_are_named(given, words):
     with pytest.raises(InputError, match=words):
         KNOWN.encode(given)
 
 
-def test_a_frames_columns_are_read_row_by_row_with_what_is_missing_in_them():
+def test_a_frames_columns_are_read_by_row_with_missing_values():
     columns = {
         "age": pd.Series([30, None], index=[5, 3], dtype="Int64"),
         "gender": pd.Series(["M", None], index=[1, 0]),
@@ -86,8 +86,8 @@ def test_a_frames_columns_are_read_row_by_row_with_what_is_missing_in_them():
     assert KNOWN.encode({"gender": np.array([b"F"])}).tolist() == [[0, 1]]
 
 
-def test_many_equal_numbers_leave_seven_buckets_to_the_others():
-    # 90 of 104 users ordered nothing: quantiles would put everyone into one bucket. The others'
+def test_many_equal_numbers_leave_seven_buckets_for_the_others():
+    # 90 of 104 users have no order: quantiles would put all users into one bucket. The others'
     # 14 numbers make 7 buckets of two.
     orders = [0] * 90 + [*range(1, 15)]
     found = AttributeVocabulary.from_columns({"orders": orders})
@@ -106,13 +106,13 @@ def test_many_equal_numbers_leave_seven_buckets_to_the_others():
         ({"age": (1.0, float("inf"))}, r"'age' must have .* the ascending lower bounds"),
     ],
 )
-def test_what_is_no_vocabulary_is_named(attributes, words):
+def test_an_invalid_vocabulary_is_named(attributes, words):
     with pytest.raises(InputError, match=words):
         AttributeVocabulary(attributes)
 
 
-def test_numbers_get_eight_buckets_of_as_many_users_and_texts_their_values():
-    # 1 to 16 and nobody else: buckets of two begin at 1, 3, 5, ...
+def test_numbers_get_eight_buckets_of_equal_size_and_texts_their_values():
+    # 1 to 16 once each: buckets of two begin at 1, 3, 5, ...
     ages = [*range(16, 0, -1), None]
     plans = ["b", "", "a", *["b"] * 14]
     found = AttributeVocabulary.from_columns({"age": ages, "plan": plans})
@@ -129,7 +129,7 @@ def test_numbers_get_eight_buckets_of_as_many_users_and_texts_their_values():
         AttributeVocabulary.from_columns({"plan": ["", ""]})
 
 
-def test_a_list_describes_it_as_json_in_its_order():
+def test_as_list_is_json_in_order():
     described = json.loads(json.dumps(KNOWN.as_list()))
     assert described == [
         {"name": "age", "starts": [18.0, 25.0, 40.0]},

@@ -16,7 +16,7 @@ def indices(given):
     [
         (["7", "1", "é", "x"], [1, 2, 3, 0]),
         ([b"7", b"\xc3\xa9", np.bytes_(b"1"), np.str_("7")], [1, 3, 2, 1]),
-        (["7", 7, "1", np.int64(1)], [1, 7, 2, 1]),  # which NumPy alone would make all text
+        (["7", 7, "1", np.int64(1)], [1, 7, 2, 1]),  # which NumPy alone would convert to text
         (["7", None, float("nan")], [1, 0, 0]),
         ([2**31 - 1, -(2**31), 0], [2**31 - 1, -(2**31), 0]),
         (np.array([2**31 - 1, 16_777_217], np.int64), [2**31 - 1, 16_777_217]),
@@ -25,12 +25,12 @@ def indices(given):
         (np.array([], "U1"), []),
     ],
 )
-def test_text_is_looked_up_and_numbers_stay(given, expected):
+def test_text_is_looked_up_and_numbers_are_unchanged(given, expected):
     found = indices(given)
     assert found.dtype == np.int32 and found.tolist() == expected
 
 
-def test_reads_what_pandas_holds():
+def test_reads_pandas_types():
     pandas = pytest.importorskip("pandas")
     for values, dtype, expected in (
         (["1", "7"], object, [2, 1]),
@@ -58,14 +58,14 @@ def test_reads_what_pandas_holds():
         (["7", np.True_], "np.True_"),
     ],
 )
-def test_refuses_numbers_that_are_no_index(given, received):
+def test_refuses_numbers_that_are_not_an_index(given, received):
     words = f"ids must be whole numbers or ids: text is an id.*2147483647. Received: {received}"
     with pytest.raises(InputError, match=words):
         indices(given)
 
 
 @pytest.mark.parametrize("given", [[{}], [1j], np.array(["2020"], "M8[D]"), [10**400], [["7"], 7]])
-def test_refuses_what_is_neither_text_nor_a_number(given):
+def test_refuses_other_types(given):
     with pytest.raises(
         InputError, match="ids must (be ids or indices|have the same number of values)"
     ):
@@ -79,6 +79,6 @@ def test_text_without_a_vocabulary_is_refused():
         indices_of(plain_values([3, b"7"], "ids"), None, "ids")
 
 
-def test_text_is_no_whole_number():
+def test_text_is_not_a_whole_number():
     with pytest.raises(InputError, match="words must be whole numbers.* Received: '5'"):
         whole_numbers(plain_values([[1, "5"]], "words"), "words")

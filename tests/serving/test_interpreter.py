@@ -36,7 +36,7 @@ def file(tmp_path_factory):
 
 @pytest.fixture
 def opened(monkeypatch):
-    """The interpreters that are opened, which take 2 ms a call, and how many run at once."""
+    """The opened interpreters, which take 2 ms per call, and how many run at once."""
     found = {"interpreters": 0, "running": 0, "most": 0}
     lock = threading.Lock()
 
@@ -74,7 +74,7 @@ def in_threads(function, num_threads):
         thread.join()
 
 
-def test_refuses_what_is_no_model(tmp_path):
+def test_refuses_an_invalid_model(tmp_path):
     (tmp_path / "bad.tflite").write_bytes(b"not a model")
     with pytest.raises(InputError, match="bad.tflite cannot be read as a .tflite model"):
         TFLiteModel(tmp_path / "bad.tflite")
@@ -88,7 +88,7 @@ def test_as_many_run_at_once_as_there_are_cores(file, opened, monkeypatch, num_t
     assert opened == {"interpreters": at_once, "running": 0, "most": at_once}
 
 
-def test_threads_that_come_and_go_leave_no_interpreter_behind(file, opened):
+def test_short_lived_threads_leave_no_interpreter_behind(file, opened):
     model = TFLiteModel(file)
     for _ in range(20):
         in_threads(lambda: model.run("serving_default", ONE), 1)
@@ -100,11 +100,11 @@ def test_reads_the_file_once(tmp_path):
     path.write_bytes(adds(1.0))
     model = TFLiteModel(path)
     path.write_bytes(adds(5.0))
-    model._idle.clear()  # as where another thread runs the only interpreter
+    model._idle.clear()  # as if another thread ran the only interpreter
     np.testing.assert_array_equal(model.run("serving_default", ONE)["y"], [2.0, 3.0])
 
 
-def test_a_call_that_fails_does_not_spoil_the_next(file, monkeypatch):
+def test_a_call_that_fails_does_not_affect_the_next(file, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     model = TFLiteModel(file)
     for _ in range(2):

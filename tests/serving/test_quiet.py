@@ -22,7 +22,7 @@ def test_lets_exceptions_through_and_restores(capfd):
     assert capfd.readouterr().err == "after\n"
 
 
-def test_two_threads_give_standard_error_back(capfd):
+def test_two_threads_restore_standard_error(capfd):
     first_is_in, second_may_go = threading.Event(), threading.Event()
 
     def second():

@@ -29,7 +29,7 @@ from tfrs_distill.serving.column_values import ColumnValues
 from tfrs_distill.serving.ranker import Ranker
 
 STUDENT, ROWS = full_student(), rows_for(7)
-SAID = predictions(STUDENT, ROWS)
+OUTPUTS = predictions(STUDENT, ROWS)
 QUERY = ("user_id", "age", "history", "history_ratings")
 HAND_VOCABULARIES = {"user_id": ("ann", "bob", "cy"), "item_id": ("1", "2", "3", "4")}
 
@@ -59,7 +59,7 @@ def small(by_hand_folder):
 
 
 def one_row(**changed):
-    """A row of the full student as a person gives it, with some columns changed."""
+    """A row of the full student as a user gives it, with some columns changed."""
     row = {
         "user_id": ["u5"],
         "age": [33.0],
@@ -72,7 +72,7 @@ def one_row(**changed):
 
 
 def as_indices(**changed):
-    """The same row in the student's own numbers."""
+    """The same row in the student's indices."""
     row = {
         "user_id": [5],
         "age": [33.0],
@@ -88,36 +88,36 @@ def as_indices(**changed):
     }
 
 
-def assert_same(said, expected, atol=1e-5):
-    assert set(said) == set(expected) == set(TASKS)
+def assert_same(output, expected, atol=1e-5):
+    assert set(output) == set(expected) == set(TASKS)
     for task, values in expected.items():
-        assert said[task].dtype == np.float32 and said[task].shape == values.shape
-        np.testing.assert_allclose(said[task], values, atol=atol)
+        assert output[task].dtype == np.float32 and output[task].shape == values.shape
+        np.testing.assert_allclose(output[task], values, atol=atol)
 
 
 @pytest.mark.parametrize("format", [None, "tflite", "saved_model"])
-def test_scores_rows_as_the_model_does(folder, format):
+def test_scores_rows_like_the_model(folder, format):
     ranker = Ranker.load(folder, format=format)
     assert set(ranker.input_columns) == set(ROWS) and set(ranker.tasks) == set(TASKS)
-    assert_same(ranker.score(ROWS), SAID)
+    assert_same(ranker.score(ROWS), OUTPUTS)
 
 
 @pytest.mark.parametrize("name", ["student.tflite", "student_int8.tflite"])
 def test_reads_one_file_of_the_folder(by_hand_folder, name):
-    said = Ranker.load(by_hand_folder / name).score({"user_id": ["bob"], "item_id": ["4"]})
-    np.testing.assert_allclose(said["like"], [by_hand(2, 4)], atol=1e-6)
+    output = Ranker.load(by_hand_folder / name).score({"user_id": ["bob"], "item_id": ["4"]})
+    np.testing.assert_allclose(output["like"], [by_hand(2, 4)], atol=1e-6)
 
 
 @pytest.mark.parametrize("format", ["tflite", "saved_model"])
 def test_ranks_the_items_of_a_query_by_the_definition(by_hand_folder, format):
     ranker = Ranker.load(by_hand_folder, format=format)
-    said = ranker.rank(query={"user_id": "cy"}, items={"item_id": ["4", "1", "none", "2"]})
-    np.testing.assert_allclose(said["like"], [by_hand(3, i) for i in (4, 1, 0, 2)], atol=1e-6)
-    said = ranker.rank(query={"user_id": 2}, items={"item_id": np.arange(1, 4)})
-    np.testing.assert_allclose(said["like"], [by_hand(2, i) for i in (1, 2, 3)], atol=1e-6)
+    output = ranker.rank(query={"user_id": "cy"}, items={"item_id": ["4", "1", "none", "2"]})
+    np.testing.assert_allclose(output["like"], [by_hand(3, i) for i in (4, 1, 0, 2)], atol=1e-6)
+    output = ranker.rank(query={"user_id": 2}, items={"item_id": np.arange(1, 4)})
+    np.testing.assert_allclose(output["like"], [by_hand(2, i) for i in (1, 2, 3)], atol=1e-6)
 
 
-def test_ranks_as_it_scores(ranker):
+def test_ranks_in_the_order_of_scores(ranker):
     query = {"user_id": "u5", "age": None, "history": ["i3", "i9"], "history_ratings": [4, 0]}
     items = {"item_id": ["i7", "i8", "i400"], "words": ["word3 word4", "", "word59"]}
     rows = {name: [value] * 3 for name, value in query.items()} | items
@@ -138,9 +138,9 @@ def test_ranks_as_it_scores(ranker):
     ],
 )
 def test_reads_ids_and_indices(small, users, items):
-    said = small.score({"user_id": users, "item_id": items})
+    output = small.score({"user_id": users, "item_id": items})
     expected = [by_hand(user, item) for user, item in ((1, 1), (2, 4), (0, 2))]
-    np.testing.assert_allclose(said["like"], expected, atol=1e-6)
+    np.testing.assert_allclose(output["like"], expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -170,16 +170,16 @@ def test_reads_ids_and_indices(small, users, items):
         ),
     ],
 )
-def test_reads_what_people_give(ranker, given, read):
+def test_reads_common_types(ranker, given, read):
     assert_same(ranker.score(one_row(**given)), predictions(STUDENT, as_indices(**read)))
 
 
-def test_a_long_history_counts_with_the_last_items_that_are_known(ranker):
+def test_a_long_history_uses_its_last_known_items(ranker):
     many = [f"i{n}" for n in range(20, 40)] + ["i3", "unheard"] * 3 + ["i9"] + ["?"] * 9
     stars = [1.0] * 20 + [4.0, 5.0] * 3 + [2.0] + [5.0] * 9
-    said = ranker.score(one_row(history=[many], history_ratings=[stars]))
+    output = ranker.score(one_row(history=[many], history_ratings=[stars]))
     read = as_indices(history=[[38, 39, 3, 3, 3, 9]], history_ratings=[[1.0, 1.0, 4, 4, 4, 2]])
-    assert_same(said, predictions(STUDENT, read))
+    assert_same(output, predictions(STUDENT, read))
 
 
 def test_reads_histories_of_several_lengths(ranker):
@@ -193,13 +193,13 @@ def test_reads_histories_of_several_lengths(ranker):
     assert_same(ranker.score(rows), expected)
 
 
-def test_a_long_table_is_scored_in_parts(small, monkeypatch):
+def test_a_long_table_is_scored_in_batches(small, monkeypatch):
     calls = []
-    monkeypatch.setattr(ranker_module, "ROWS_A_CALL", 4)
+    monkeypatch.setattr(ranker_module, "ROWS_PER_CALL", 4)
     monkeypatch.setattr(small, "_run", _counted(small._run, calls))
     users, items = np.arange(10) % 4, np.arange(10) % 5
-    said = small.score({"user_id": users, "item_id": items})["like"]
-    np.testing.assert_allclose(said, [by_hand(u, i) for u, i in zip(users, items)], atol=1e-6)
+    output = small.score({"user_id": users, "item_id": items})["like"]
+    np.testing.assert_allclose(output, [by_hand(u, i) for u, i in zip(users, items)], atol=1e-6)
     assert calls == [4, 4, 2]
 
 
@@ -211,7 +211,7 @@ def _counted(run, calls):
     return counted
 
 
-def test_histories_are_handed_over_with_padding_in_front(ranker, monkeypatch):
+def test_histories_are_passed_with_padding_in_front(ranker, monkeypatch):
     handed = []
     monkeypatch.setattr(
         ranker, "_run", lambda _, rows: handed.append(rows) or dict.fromkeys(TASKS, np.zeros(3))
@@ -229,14 +229,14 @@ def test_histories_are_handed_over_with_padding_in_front(ranker, monkeypatch):
     assert handed[2]["history"].tolist() == handed[2]["history_ratings"].tolist() == [[0]] * 3
 
 
-def test_no_rows_have_no_predictions_and_no_call(ranker, monkeypatch):
+def test_no_rows_return_no_predictions_without_a_call(ranker, monkeypatch):
     monkeypatch.setattr(ranker, "_run", None)
     none = {name: [] for name in ROWS}
     query = {name: values[0] for name, values in one_row().items()}
     items = {name: none[name] for name in ("item_id", "words")}
     query = {name: value for name, value in query.items() if name not in items}
-    for said in (ranker.score(none), ranker.rank(query=query, items=items)):
-        assert {task: values.shape for task, values in said.items()} == {t: (0,) for t in TASKS}
+    for output in (ranker.score(none), ranker.rank(query=query, items=items)):
+        assert {task: values.shape for task, values in output.items()} == {t: (0,) for t in TASKS}
 
 
 @pytest.mark.parametrize(
@@ -279,12 +279,12 @@ def test_refuses_other_columns(small, columns, words):
         ({"words": [[5], [6, 7]], **{}}, "Received rows: .*words 2"),
     ],
 )
-def test_refuses_what_the_student_cannot_read(ranker, changed, words):
+def test_refuses_invalid_values(ranker, changed, words):
     with pytest.raises(InputError, match=words):
         ranker.score(one_row(**changed))
 
 
-def test_refuses_texts_of_unequal_lengths_in_indices(ranker):
+def test_refuses_index_texts_of_unequal_lengths(ranker):
     rows = {name: values * 2 for name, values in one_row().items()}
     with pytest.raises(
         InputError, match="'words' must have the same number of values in every row"
@@ -314,8 +314,8 @@ def without_vocabularies(tmp_path_factory):
     return Ranker.load(folder)
 
 
-def test_takes_indices_where_it_has_no_vocabulary(without_vocabularies):
-    assert_same(without_vocabularies.score(ROWS), SAID)
+def test_takes_indices_without_a_vocabulary(without_vocabularies):
+    assert_same(without_vocabularies.score(ROWS), OUTPUTS)
     texts = one_row(user_id=[5], item_id=[7], history=[[3, 9]])
     with pytest.raises(InputError, match="'words' takes indices of words.*Received: 'word3 word4'"):
         without_vocabularies.score(texts)
@@ -341,7 +341,7 @@ def test_a_student_of_one_side_scores_only(tmp_path):
         ranker.rank(query={"age": 30.0}, items={})
 
 
-def test_tflite_needs_no_tensorflow_and_says_nothing_on_standard_error(by_hand_folder):
+def test_tflite_needs_no_tensorflow_and_writes_nothing_on_standard_error(by_hand_folder):
     program = (
         "import sys; from tfrs_distill.serving.ranker import Ranker; "
         f"ranker = Ranker.load({str(by_hand_folder)!r}); "
@@ -377,7 +377,7 @@ def test_refuses_other_artefacts_and_formats(by_hand_folder, tmp_path):
         Ranker.load(by_hand_folder, format="onnx")
 
 
-def test_vocabularies_come_with_the_folder(ranker):
+def test_vocabularies_are_read_from_the_folder(ranker):
     assert ranker.artefact.vocabularies == {"user_id": USER_IDS, "item_id": ITEM_IDS}
     assert ranker.artefact.words == {"words": WORDS.words}
 
@@ -405,20 +405,20 @@ def misleading(by_hand_folder, request):
         tf.constant(["2", "é", "none"]),
         [tf.constant("2"), tf.constant("é"), "none"],
         [np.str_("2"), np.bytes_("é".encode()), None],
-        [b"2", 4, float("nan")],  # a number is an index, beside text too
+        [b"2", 4, float("nan")],  # a number is an index, also next to text
         np.array([3, 4, -3], np.int64),
         [3.0, 4, 99],
     ],
 )
 def test_text_of_any_kind_is_an_id_and_a_number_an_index(misleading, ids):
     expected = [by_hand(1, 3), by_hand(1, 4), by_hand(1, 0)]
-    said = misleading.score({"user_id": ["ann"] * 3, "item_id": ids})["like"]
-    np.testing.assert_allclose(said, expected, atol=1e-6)
-    said = misleading.rank(query={"user_id": b"ann"}, items={"item_id": ids})["like"]
-    np.testing.assert_allclose(said, expected, atol=1e-6)
+    output = misleading.score({"user_id": ["ann"] * 3, "item_id": ids})["like"]
+    np.testing.assert_allclose(output, expected, atol=1e-6)
+    output = misleading.rank(query={"user_id": b"ann"}, items={"item_id": ids})["like"]
+    np.testing.assert_allclose(output, expected, atol=1e-6)
 
 
-def test_a_history_of_bytes_is_one_of_ids(ranker):
+def test_a_history_of_bytes_has_ids(ranker):
     expected = predictions(STUDENT, as_indices())
     for history in ([[b"i3", b"i9"]], np.array([[b"i3", b"i9"]]), tf.constant([["i3", "i9"]])):
         assert_same(ranker.score(one_row(history=history)), expected)
@@ -438,7 +438,7 @@ def test_a_history_of_bytes_is_one_of_ids(ranker):
         ({"words": [["5", "6"]]}, "'words' must be whole numbers.*: '5'"),
     ],
 )
-def test_refuses_what_would_be_read_as_another_id(ranker, changed, words):
+def test_refuses_values_that_could_be_read_as_another_id(ranker, changed, words):
     with pytest.raises(InputError, match=words):
         ranker.score(one_row(**changed))
 
@@ -456,7 +456,7 @@ def test_refuses_what_would_be_read_as_another_id(ranker, changed, words):
         ("float32", [0.5, None], [0.5, np.nan]),
     ],
 )
-def test_a_feature_of_ones_own_gets_numbers_of_its_type(dtype, given, read):
+def test_a_custom_feature_gets_numbers_of_its_type(dtype, given, read):
     column = {"dtype": dtype, "shape": [-1], "side": "query", "kind": "MyFeature"}
     artefact = SimpleNamespace(columns={"mine": column}, vocabularies={}, words={})
     values = ColumnValues(artefact)
@@ -473,17 +473,17 @@ def test_a_feature_of_ones_own_gets_numbers_of_its_type(dtype, given, read):
     "student, format",
     [("folder", "tflite"), ("by_hand_folder", "tflite"), ("by_hand_folder", "saved_model")],
 )
-def test_many_threads_get_the_answers_of_one(request, student, format):
+def test_many_threads_get_the_results_of_one(request, student, format):
     ranker = Ranker.load(request.getfixturevalue(student), format=format)
     rows = {name: values for name, values in rows_for(200).items() if name in ranker.input_columns}
     rows |= {"user_id": rows["user_id"] % 4, "item_id": rows["item_id"] % 5}
 
-    def ask(number):  # of one to four rows, some of them by `rank`
+    def call(number):  # of one to four rows, some of them by `rank`
         if number % 3:
-            asked = {name: v[number : number + 1 + number % 4] for name, v in rows.items()}
-            return ranker.score(asked)
+            requested = {name: v[number : number + 1 + number % 4] for name, v in rows.items()}
+            return ranker.score(requested)
         query = {name: values[number] for name, values in rows.items() if name in QUERY}
         items = {name: v[number : number + 5] for name, v in rows.items() if name not in QUERY}
         return ranker.rank(query=query, items=items)
 
-    assert_same_under_threads(ask, 200)
+    assert_same_under_threads(call, 200)

@@ -74,8 +74,8 @@ def test_reads_one_file_of_the_folder(artefact, name):
         ("AMÉLIE", 8),
         ("Hamlet (1996)", 6),
         ("Heat (1995)", 2),
-        ("heat", 10),  # a whole title goes before a title without its year
-        ("i1", 1),  # an id goes before a title
+        ("heat", 10),  # a full title has precedence over a title without its year
+        ("i1", 1),  # an id has precedence over a title
     ],
 )
 def test_finds_an_item_by_id_or_title(recommender, entry, item):
@@ -154,7 +154,7 @@ def test_k_is_limited_by_the_export(recommender):
         recommender.recommend(["i1"], k=0)
 
 
-def test_a_small_catalogue_may_run_out(tmp_path):
+def test_a_small_catalogue_can_return_fewer_items(tmp_path):
     to_tflite(PlantedStudent(num_items=4), tmp_path / "student.tflite", catalogue_of(4))
     recommender = Recommender.load(tmp_path)
     assert len(recommender.recommend(["i1"], k=10)) == 3
@@ -163,7 +163,7 @@ def test_a_small_catalogue_may_run_out(tmp_path):
     assert scores[0, 1:].tolist() == [LOWEST] * 5
 
 
-def test_tflite_needs_no_tensorflow_and_says_nothing_on_standard_error(artefact):
+def test_tflite_needs_no_tensorflow_and_writes_nothing_on_standard_error(artefact):
     program = (
         "import sys; from tfrs_distill.serving.recommender import Recommender; "
         f"recommender = Recommender.load({str(artefact.folder)!r}); "
@@ -176,7 +176,7 @@ def test_tflite_needs_no_tensorflow_and_says_nothing_on_standard_error(artefact)
     assert (done.stderr, done.stdout) == ("", f"i{expected(STUDENT, [1], 1)[1][0]}\n")
 
 
-def test_says_what_to_install(artefact, monkeypatch):
+def test_names_the_package_to_install(artefact, monkeypatch):
     real = builtins.__import__
 
     def without(name, *args, **kwargs):
@@ -199,7 +199,7 @@ def test_reads_a_folder_with_only_a_saved_model(tmp_path):
         Recommender.load(tmp_path / "1", format="tflite")
 
 
-def test_a_folder_without_saved_model_says_so(tmp_path):
+def test_a_folder_without_saved_model_is_an_error(tmp_path):
     to_tflite(STUDENT, tmp_path / "small.tflite", CATALOGUE, k=10)
     assert Recommender.load(tmp_path).recommend(["i1"])
     with pytest.raises(InputError, match="no model in format 'saved_model'; it has: small.tflite"):
@@ -208,7 +208,7 @@ def test_a_folder_without_saved_model_says_so(tmp_path):
         Recommender.load(tmp_path / "small.tflite", format="saved_model")
 
 
-def test_refuses_bad_paths_and_formats(artefact, tmp_path):
+def test_refuses_invalid_paths_and_formats(artefact, tmp_path):
     with pytest.raises(InputError, match="There is no file .*nothing.tflite"):
         Recommender.load(tmp_path / "nothing.tflite")
     with pytest.raises(InputError, match="no such folder"):
@@ -220,7 +220,7 @@ def test_refuses_bad_paths_and_formats(artefact, tmp_path):
         Recommender.load(artefact.folder, format="onnx")
 
 
-def test_refuses_a_file_that_the_artefact_does_not_know(tmp_path):
+def test_refuses_a_file_that_is_not_in_the_artefact(tmp_path):
     to_tflite(STUDENT, tmp_path / "small.tflite", CATALOGUE, k=10)
     (tmp_path / "other.tflite").write_bytes((tmp_path / "small.tflite").read_bytes())
     with pytest.raises(InputError, match="not part of the artefact around it.*: small.tflite"):
@@ -239,14 +239,14 @@ def test_names_a_truncated_model(tmp_path):
 def test_threads_reach_the_interpreter(artefact, monkeypatch):
     import ai_edge_litert.interpreter as litert
 
-    asked = []
+    requested = []
     real = litert.Interpreter
     monkeypatch.setattr(
-        litert, "Interpreter", lambda **kwargs: asked.append(kwargs) or real(**kwargs)
+        litert, "Interpreter", lambda **kwargs: requested.append(kwargs) or real(**kwargs)
     )
     Recommender.load(artefact.folder)
     Recommender.load(artefact.folder, num_threads=2)
-    assert [kwargs["num_threads"] for kwargs in asked] == [1, 2]
+    assert [kwargs["num_threads"] for kwargs in requested] == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -275,13 +275,13 @@ def test_ids_and_titles_are_text_of_any_kind(recommender, history):
         [b"2", "é".encode()],
         np.array([b"2", "é".encode()]),
         tf.constant(["2", "é", "none"]),
-        ["2", 5, None],  # a number is an index, beside text too
+        ["2", 5, None],  # a number is an index, also next to text
         np.array([2**31 - 1, 59, 5, -7, 61, 0], np.int64),
         [59.0, 5.0, float("nan")],
         tf.constant([59, 5]),
     ],
 )
-def test_a_history_is_of_ids_or_indices(artefact, format, history):
+def test_a_history_has_ids_or_indices(artefact, format, history):
     # The id "2" is the item of index 59: one that is read as a number is another item.
     ids = (*(str(60 - index) for index in range(60)),)
     ids = (*ids[:4], "é", *ids[5:58], "2", *ids[59:])
@@ -306,13 +306,13 @@ def test_a_history_is_of_ids_or_indices(artefact, format, history):
         ([[3], [5, 7]], "must have the same number of values in every row"),
     ],
 )
-def test_refuses_a_history_of_something_else(recommender, history, words):
+def test_refuses_an_invalid_history(recommender, history, words):
     with pytest.raises(InputError, match=words):
         recommender([[1], history], 3)
 
 
 @pytest.mark.parametrize("entry, received", [(3, "3"), (2**40, "1099511627776"), (None, "None")])
-def test_recommends_for_names_alone(recommender, entry, received):
+def test_recommends_only_for_ids_and_titles(recommender, entry, received):
     words = f"must be ids and titles, which are text. Received: {received}. Give an id as text"
     for history in ([entry], [entry, "i3"]):
         with pytest.raises(InputError, match=words):
@@ -322,11 +322,11 @@ def test_recommends_for_names_alone(recommender, entry, received):
 
 
 @pytest.mark.parametrize("format", ["tflite", "saved_model"])
-def test_many_threads_get_the_answers_of_one(artefact, format):
+def test_many_threads_get_the_results_of_one(artefact, format):
     recommender = Recommender.load(artefact.folder, format=format)
     histories = histories_of(60, np.random.default_rng(5).integers(0, 40, 200))
 
-    def ask(number):
+    def call(number):
         return dict(zip(("scores", "items"), recommender([histories[number]], 10)))
 
-    assert_same_under_threads(ask, 200)
+    assert_same_under_threads(call, 200)

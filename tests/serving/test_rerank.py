@@ -1,4 +1,4 @@
-"""Two stages' scores put together, by hand."""
+"""Combining the scores of two stages, by hand."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ FIRST = np.array([[3.0, 2.0, 1.0, -np.inf], [0.5, 0.25, -np.inf, -np.inf]], np.f
 SECOND = np.array([[0.1, 0.7, 0.7, 99.0], [1.0, 1.0, np.nan, 7.0]], np.float32)
 
 
-def test_scores_are_added_and_equal_ones_keep_the_order_of_the_list():
+def test_scores_are_added_and_ties_keep_the_order_of_the_list():
     scores, items = rerank(SECOND, FIRST, ITEMS)
     assert items.tolist() == [[8, 2, 5, 0], [9, 3, 0, 0]]
     assert scores.dtype == np.float32 and items.dtype == np.int32

@@ -20,7 +20,7 @@ TEXTS = [
 
 
 @pytest.mark.parametrize("lowercase", [True, False])
-def test_texts_are_split_as_bert_splits_them(tmp_path, lowercase):
+def test_texts_are_split_like_by_bert(tmp_path, lowercase):
     from transformers import BertTokenizer  # written in Python: another implementation
 
     vocabulary = ["[PAD]", "[UNK]", *PIECES, "[CLS]", "[SEP]"]
@@ -33,14 +33,14 @@ def test_texts_are_split_as_bert_splits_them(tmp_path, lowercase):
         assert not row[len(expected) :].any()
 
 
-def test_long_texts_are_cut_and_short_ones_padded():
+def test_long_texts_are_truncated_and_short_ones_padded():
     encoded = WordPieces(PIECES, max_pieces=3).encode(["toy story toys", "toy"])
     assert encoded.tolist() == [[3, 5, 3], [3, 0, 0]]
     assert encoded.dtype == np.int32
     assert WordPieces(PIECES, max_pieces=3).encode([]).shape == (0, 3)
 
 
-def test_of_a_large_vocabulary_what_is_common_is_kept():
+def test_common_pieces_of_a_large_vocabulary_are_kept():
     vocabulary = ["[PAD]", "[unused0]", "[UNK]", "[CLS]", *PIECES]
     texts = ["Toys (1995)", "toy toy story", "heat (1995", "heat heat", "story"]
     # in texts: toy 2, ##s 1, ( 2, ) 1, 19 2, ##95 2, story 2, heat 2; twice in one text is once
@@ -48,17 +48,17 @@ def test_of_a_large_vocabulary_what_is_common_is_kept():
     assert kept.pieces == ("heat", "toy", "story", "(", "19", "##95")
     assert (kept.max_pieces, kept.num_pieces) == (8, 7)
     assert WordPieces.for_texts(vocabulary, texts, min_count=1).num_pieces == 9
-    # "toys" has no "##s" any more: one unknown word, as is one of other letters
+    # "toys" has no "##s" any more: one unknown word, as is one with other letters
     assert kept.encode(["Toys 1995 unwanted"])[0].tolist() == [1, 6, 7, 1, 0, 0, 0, 0]
 
 
-def test_the_first_of_a_vocabulary_are_kept_for_texts_to_come():
+def test_the_first_pieces_of_a_vocabulary_are_kept_for_future_texts():
     vocabulary = ["[PAD]", "[unused0]", "[UNK]", "[CLS]", *PIECES]
     kept = WordPieces.for_texts(vocabulary, ["story (1995)"], min_count=1, num_first=2)
     assert kept.pieces == ("heat", "toy", "story", "(", ")", "19", "##95")
 
 
-def test_texts_with_nothing_in_common_are_refused():
+def test_texts_without_common_pieces_are_refused():
     with pytest.raises(InputError, match=r"No word piece is in 2 of the 2 texts"):
         WordPieces.for_texts(PIECES, ["toy", "heat"])
 
@@ -73,12 +73,12 @@ def test_texts_with_nothing_in_common_are_refused():
         (("a", " "), 4, r"must not be empty\. Received: ' '"),
     ],
 )
-def test_what_is_no_vocabulary_is_refused(pieces, max_pieces, message):
+def test_an_invalid_vocabulary_is_refused(pieces, max_pieces, message):
     with pytest.raises(InputError, match=message):
         WordPieces(pieces, max_pieces)
 
 
-def test_without_tokenizers_it_says_what_to_install(monkeypatch):
+def test_without_tokenizers_the_error_names_the_package(monkeypatch):
     whole_import = builtins.__import__
 
     def importing(name, *args, **kwargs):
@@ -86,7 +86,7 @@ def test_without_tokenizers_it_says_what_to_install(monkeypatch):
             raise ImportError(name)
         return whole_import(name, *args, **kwargs)
 
-    pieces = WordPieces(PIECES)  # which needs none yet
+    pieces = WordPieces(PIECES)  # not needed yet
     monkeypatch.setattr(builtins, "__import__", importing)
     with pytest.raises(InputError, match=r"pip install tokenizers"):
         pieces.encode(["toy"])

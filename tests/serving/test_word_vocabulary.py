@@ -24,7 +24,7 @@ def test_texts_are_split_into_words(text, words):
     assert split_words(text) == words
 
 
-def test_words_come_by_how_often_they_occur_then_by_the_alphabet():
+def test_words_are_ordered_by_frequency_and_then_alphabetically():
     vocabulary = WordVocabulary.from_texts(TEXTS, min_count=2)
     # too 3; fit, small, the 2; is, bad, don't 1
     assert vocabulary.words == ("too", "fit", "small", "the")
@@ -33,7 +33,7 @@ def test_words_come_by_how_often_they_occur_then_by_the_alphabet():
     assert WordVocabulary.from_texts(TEXTS, min_count=3).words == ("too",)
 
 
-def test_ten_times_is_often_enough_unless_told():
+def test_the_default_minimum_count_is_ten():
     vocabulary = WordVocabulary.from_texts(["often rare"] * 9 + ["often"])
     assert vocabulary.words == ("often",)
 
@@ -63,7 +63,7 @@ def test_the_last_word_has_the_largest_index():
         (("",), 4, r"Received: ''"),
     ],
 )
-def test_a_vocabulary_holds_words_that_a_text_can_have(words, max_words, message):
+def test_words_must_be_as_split_from_a_text(words, max_words, message):
     with pytest.raises(InputError, match=message):
         WordVocabulary(words, max_words)
 
@@ -71,5 +71,5 @@ def test_a_vocabulary_holds_words_that_a_text_can_have(words, max_words, message
 def test_texts_without_common_words_are_refused():
     with pytest.raises(InputError, match=r"No word occurs 4 times .* 7 words occurs 3 times; give"):
         WordVocabulary.from_texts(TEXTS, min_count=4)
-    with pytest.raises(InputError, match=r"commonest of 0 words occurs 0 times"):
+    with pytest.raises(InputError, match=r"most common of 0 words occurs 0 times"):
         WordVocabulary.from_texts([])

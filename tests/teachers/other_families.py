@@ -1,4 +1,4 @@
-"""Random models of other families, with the sizes of the tiny BERT, put into its encoder."""
+"""Random models of other families, with the sizes of the tiny BERT, for its encoder."""
 
 import tensorflow as tf
 

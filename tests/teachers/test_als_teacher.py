@@ -45,10 +45,10 @@ def test_a_history_is_folded_in_by_the_normal_equations(
 ):
     monkeypatch.setattr(als_teacher, "CELLS", cells)
     teacher = teacher_of(windows, decay=decay)
-    ask = tf.function(teacher.logits) if in_graph else teacher.logits
+    call = tf.function(teacher.logits) if in_graph else teacher.logits
     batch = next(iter(windows.batches(len(windows))))
     candidates = np.array([7, 1, 4])
-    logits = ask(batch, tf.constant(candidates))
+    logits = call(batch, tf.constant(candidates))
     expected = [folded_in(teacher, history) for history, _ in next_item_rows(windows)]
     assert logits.dtype == tf.float32
     np.testing.assert_allclose(logits, np.array(expected)[:, candidates - 1], atol=1e-6)
@@ -64,10 +64,10 @@ def test_without_a_decay_the_library_folds_in_the_same(windows):
     )
     peer.item_factors = teacher.item_factors.astype(np.float64)
     histories = [[3, 1], [8], [2, 9, 4, 1]]
-    met = np.zeros([len(histories), NUM_ITEMS + 1])
-    for row, history in zip(met, histories):
+    interacted = np.zeros([len(histories), NUM_ITEMS + 1])
+    for row, history in zip(interacted, histories):
         row[history] = 1.0
-    users = peer.recalculate_user(np.arange(len(histories)), csr_matrix(met))
+    users = peer.recalculate_user(np.arange(len(histories)), csr_matrix(interacted))
     expected = users @ peer.item_factors.T
     padded = tf.constant([[0, 0, 3, 1], [0, 0, 0, 8], [2, 9, 4, 1]])
     scores = teacher.logits_after(padded, tf.range(NUM_ITEMS + 1))
@@ -75,28 +75,28 @@ def test_without_a_decay_the_library_folds_in_the_same(windows):
 
 
 def test_a_labels_weight_multiplies_its_confidence(windows):
-    """Against the library's own fit of the matrix that the weights make, written out by hand."""
+    """Against the library's fit of the matrix with these weights, written out by hand."""
     from implicit.cpu.als import AlternatingLeastSquares
     from scipy.sparse import csr_matrix
 
     weighted = with_weights(windows)
-    met = np.zeros([len(SEQUENCES), NUM_ITEMS + 1], np.float32)
+    interacted = np.zeros([len(SEQUENCES), NUM_ITEMS + 1], np.float32)
     for user, sequence in enumerate(SEQUENCES):
-        met[user, sequence[0]] = 1.0  # no label: the mean weight
+        interacted[user, sequence[0]] = 1.0  # no label: the mean weight
         rows = weighted.users == user
         labels, weights = weighted.labels[rows], weighted.weights[rows]
         for item in set(labels[labels > 0].tolist()):
-            met[user, item] = weights[labels == item].max()
+            interacted[user, item] = weights[labels == item].max()
     peer = AlternatingLeastSquares(
         factors=DIM, regularization=L2, alpha=CONFIDENCE, iterations=15, random_state=0
     )
-    peer.fit(csr_matrix(met), show_progress=False)
+    peer.fit(csr_matrix(interacted), show_progress=False)
     factors = teacher_of(weighted).item_factors
     np.testing.assert_allclose(factors[1:], peer.item_factors[1:], atol=1e-5)
     assert np.abs(factors - teacher_of(windows).item_factors).max() > 0.01
 
 
-def test_an_empty_history_says_nothing(windows):
+def test_an_empty_history_has_zero_scores(windows):
     scores = teacher_of(windows).logits_after(tf.zeros([2, 3], tf.int32), tf.range(1, 10))
     np.testing.assert_array_equal(scores, np.zeros([2, 9]))
 

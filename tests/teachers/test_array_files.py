@@ -1,4 +1,4 @@
-"""Files that other programs write: every format and form against what went in, and every fault."""
+"""Files of other programs: every format and form against its source, and every error."""
 
 import builtins
 import math
@@ -60,7 +60,7 @@ def read(path, **options):
     return ArrayTeacher.read(path, catalogue=CATALOGUE, **options)
 
 
-def said(teacher):
+def output(teacher):
     """Logits of users 0, 1, 2 over the catalogue."""
     return teacher.logits({columns.USER_ID: tf.range(3)}, tf.range(1, 6)).numpy()
 
@@ -83,17 +83,17 @@ def expected_of_lists(scores=None):
 )
 def test_rows_and_columns_are_found_by_their_ids(tmp_path, ending, arrays, expected):
     teacher = read(write(tmp_path / f"said{ending}", NUMBERS | arrays))
-    np.testing.assert_allclose(said(teacher), expected, atol=1e-6)  # float32
+    np.testing.assert_allclose(output(teacher), expected, atol=1e-6)  # float32
 
 
 def test_ids_may_be_texts_and_bytes(tmp_path):
     for number, ids in enumerate((TEXTS, {n: np.char.encode(t) for n, t in TEXTS.items()})):
         teacher = read(write(tmp_path / f"{number}.npz", ids | DENSE))
-        np.testing.assert_array_equal(said(teacher), SCORES)
+        np.testing.assert_array_equal(output(teacher), SCORES)
 
 
 @pytest.mark.parametrize("scored", [True, False])
-def test_lists_with_scores_and_in_their_order_alone(tmp_path, scored):
+def test_lists_with_scores_and_with_their_order_alone(tmp_path, scored):
     order = [0.0, -math.log(2), -math.log(3)]
     expected = expected_of_lists(None if scored else order)
     more = {"listed_scores": np.array(LISTED_SCORES)} if scored else {}
@@ -104,13 +104,15 @@ def test_lists_with_scores_and_in_their_order_alone(tmp_path, scored):
     }
     for path, arrays in (("texts.npz", texts), ("n.npz", numbers), ("n.safetensors", numbers)):
         teacher = read(write(tmp_path / path, arrays | more))
-        np.testing.assert_allclose(said(teacher), expected, atol=1e-6)
+        np.testing.assert_allclose(output(teacher), expected, atol=1e-6)
 
 
 def test_an_npy_holds_all_users_and_items_in_their_order(tmp_path):
     np.save(tmp_path / "said.npy", SCORES)
     for user_ids in (USER_IDS, None):
-        np.testing.assert_array_equal(said(read(tmp_path / "said.npy", user_ids=user_ids)), SCORES)
+        np.testing.assert_array_equal(
+            output(read(tmp_path / "said.npy", user_ids=user_ids)), SCORES
+        )
 
 
 @pytest.mark.parametrize("by", ["score", "rank"])
@@ -132,10 +134,10 @@ def test_a_long_table_is_sorted_into_lists(tmp_path, by):
     )
     expected = expected_of_lists(None if by == "score" else [0.0, -math.log(2), -math.log(3)])
     for path in (texts, numbers):
-        np.testing.assert_allclose(said(read(path)), expected, atol=1e-6)
+        np.testing.assert_allclose(output(read(path)), expected, atol=1e-6)
 
 
-def test_a_score_counts_more_than_a_rank(tmp_path):
+def test_a_score_has_precedence_over_a_rank(tmp_path):
     path = table_of(
         tmp_path / "a.parquet",
         query_id=["900"] * 2,
@@ -143,7 +145,7 @@ def test_a_score_counts_more_than_a_rank(tmp_path):
         score=[1.0, 3.0],
         rank=[1, 2],
     )
-    table = said(read(path))[0]
+    table = output(read(path))[0]
     assert (table[1], table[3]) == (1.0, 3.0)
 
 
@@ -155,13 +157,13 @@ def test_a_wide_table_has_lists_of_any_length(tmp_path, scored):
         tmp_path / "a.parquet", query_id=TEXTS["query_ids"].tolist(), listed_items=items, **more
     )
     expected = expected_of_lists(None if scored else [0.0, -math.log(2), -math.log(3)])
-    np.testing.assert_allclose(said(read(path)), expected, atol=1e-6)
+    np.testing.assert_allclose(output(read(path)), expected, atol=1e-6)
 
 
 def test_queries_may_be_user_indices_or_examples(tmp_path):
     ids = {"query_ids": USERS_ON_FILE, "item_ids": NUMBERS["item_ids"]}
     path = write(tmp_path / "a.npz", ids | DENSE)
-    np.testing.assert_array_equal(said(read(path, user_ids=None)), SCORES)
+    np.testing.assert_array_equal(output(read(path, user_ids=None)), SCORES)
     teacher = read(path, user_ids=None, column=columns.EXAMPLE_ID)
     batch = {columns.EXAMPLE_ID: tf.constant([1, 2])}
     np.testing.assert_array_equal(teacher.logits(batch, tf.range(1, 6)), SCORES[[1, 2]])
@@ -260,7 +262,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_names_the_file_and_the_id(tmp_path, fault):
+def test_an_error_names_the_file_and_the_id(tmp_path, fault):
     arrays, words = FAULTS[fault]
     path = write(tmp_path / "broken.npz", arrays)
     with pytest.raises(InputError, match=f"(?s)broken.npz.*{words}"):
@@ -292,7 +294,7 @@ def test_a_fault_names_the_file_and_the_id(tmp_path, fault):
         ({"query_id": ["5", "5"], "listed_items": [["7"], ["9"]]}, "query '5' occurs twice"),
     ],
 )
-def test_a_fault_of_a_table(tmp_path, table, words):
+def test_an_error_in_a_table(tmp_path, table, words):
     path = table_of(tmp_path / "broken.parquet", **table)
     with pytest.raises(InputError, match=f"(?s)broken.parquet.*{words}"):
         read(path)
@@ -309,7 +311,7 @@ def test_an_npy_of_another_size(tmp_path):
             read(tmp_path / "said.npy")
 
 
-def test_a_query_that_is_no_index_asks_for_user_ids(tmp_path):
+def test_a_query_that_is_not_an_index_needs_user_ids(tmp_path):
     ids = TEXTS | {"query_ids": np.array(["ann", "bob", "cy"])}
     path = write(tmp_path / "a.npz", ids | DENSE)
     with pytest.raises(InputError, match="query 'ann' is not a value of the column.*`user_ids`"):
@@ -317,7 +319,7 @@ def test_a_query_that_is_no_index_asks_for_user_ids(tmp_path):
 
 
 @pytest.mark.parametrize("ending", [".npz", ".npy", ".safetensors", ".parquet"])
-def test_truncated_and_foreign_files(tmp_path, ending):
+def test_truncated_files_and_files_of_another_kind(tmp_path, ending):
     path = tmp_path / f"said{ending}"
     for content in (b"", b"PK\3\4 and then nothing", b"\x93NUMPY\1\0"):
         path.write_bytes(content)
@@ -325,13 +327,13 @@ def test_truncated_and_foreign_files(tmp_path, ending):
             read(path)
 
 
-def test_pickled_ids_say_how_to_save_them(tmp_path):
+def test_pickled_ids_error_says_how_to_save_them(tmp_path):
     path = write(tmp_path / "a.npz", DENSE | TEXTS | {"item_ids": TEXTS["item_ids"].astype(object)})
     with pytest.raises(InputError, match=r"cannot be read.*np\.array\(ids, dtype=str\)"):
         read(path)
 
 
-def test_other_endings_and_absent_files(tmp_path):
+def test_other_endings_and_missing_files(tmp_path):
     with pytest.raises(InputError, match=r"must end in one of .npz, .npy.*Received: .csv"):
         read(tmp_path / "said.csv")
     with pytest.raises(InputError, match="There is no file .*said.npz"):

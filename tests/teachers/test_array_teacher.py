@@ -1,4 +1,4 @@
-"""Arrays as a teacher: every form against NumPy, at the rows of windows and of plain batches."""
+"""Arrays as a teacher: every form against NumPy, for rows of windows and of plain batches."""
 
 import math
 
@@ -15,7 +15,7 @@ from tfrs_distill.teachers.arrays.array_teacher import ArrayTeacher
 
 NUM_ITEMS, NUM_USERS = 9, 7
 RANDOM = np.random.default_rng(0)
-USERS = RANDOM.permutation(NUM_USERS) + 100  # out of order, and no row numbers
+USERS = RANDOM.permutation(NUM_USERS) + 100  # out of order, and not row numbers
 QUERIES = RANDOM.normal(size=(NUM_USERS, 3)).astype(np.float32)
 ITEMS = RANDOM.normal(size=(NUM_ITEMS, 3)).astype(np.float32)
 LISTS = np.array([RANDOM.permutation(NUM_ITEMS)[:4] + 1 for _ in range(NUM_USERS)])
@@ -53,25 +53,25 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_row_of_a_window_gets_what_was_said_of_its_user(windows, form):
+def test_every_row_of_a_window_gets_its_users_logits(windows, form):
     teacher, table = FORMS[form]
     batch = next(iter(windows.batches(len(windows), seed=1)))
     candidates = [3, 9, 1, 3]
     users = np.repeat(batch[columns.USER_ID], np.count_nonzero(batch[columns.LABELS], axis=1))
     row_of = {user: row for row, user in enumerate(USERS)}
     expected = np.array([table[row_of[user], np.array(candidates) - 1] for user in users])
-    said = teacher.logits(batch, tf.constant(candidates))
-    assert said.dtype == tf.float32
-    np.testing.assert_allclose(said, expected, atol=1e-5)
+    output = teacher.logits(batch, tf.constant(candidates))
+    assert output.dtype == tf.float32
+    np.testing.assert_allclose(output, expected, atol=1e-5)
 
 
 def test_rows_of_a_plain_batch_are_its_queries():
     teacher, table = FORMS["scores"]
-    said = teacher.logits({columns.USER_ID: tf.constant(USERS[[4, 0, 4]])}, tf.range(1, 10))
-    np.testing.assert_allclose(said, table[[4, 0, 4]], atol=1e-5)
+    output = teacher.logits({columns.USER_ID: tf.constant(USERS[[4, 0, 4]])}, tf.range(1, 10))
+    np.testing.assert_allclose(output, table[[4, 0, 4]], atol=1e-5)
 
 
-def test_an_order_alone_shares_out_1_over_the_rank():
+def test_an_order_alone_gives_scores_by_1_over_the_rank():
     teacher = ArrayTeacher.from_lists([5], [[2, 4, 1]], num_items=100_000)
     batch = {columns.USER_ID: tf.constant([5])}
     odds = np.exp(teacher.logits(batch, tf.constant([2, 4, 1]))[0])
@@ -91,7 +91,7 @@ def test_examples_may_be_the_queries(windows):
 
 
 @pytest.mark.nightly
-def test_a_query_that_was_not_asked_about_stops_the_distiller_and_is_named(windows):
+def test_a_missing_query_stops_the_distiller_and_is_named(windows):
     held = ArrayTeacher.from_scores(USERS, QUERIES @ ITEMS.T)
     absent = windows.users[5]
     partial = ArrayTeacher.from_scores(USERS[USERS != absent], (QUERIES @ ITEMS.T)[USERS != absent])
@@ -115,7 +115,7 @@ def test_a_batch_without_the_column_is_refused():
         FORMS["scores"][0].logits({columns.HISTORY: tf.constant([[1]])}, tf.constant([1]))
 
 
-def test_the_fingerprint_follows_what_was_said_and_not_the_order_of_queries():
+def test_the_fingerprint_depends_on_the_values_and_not_on_the_order_of_queries():
     scores = QUERIES @ ITEMS.T
     turned = ArrayTeacher.from_scores(USERS[::-1], scores[::-1])
     assert turned.fingerprint() == ArrayTeacher.from_scores(USERS, scores).fingerprint()
@@ -163,16 +163,16 @@ def test_the_fingerprint_follows_what_was_said_and_not_the_order_of_queries():
         ),
         (
             lambda: ArrayTeacher.from_lists([1], [[2, 2]], num_items=3),
-            "Row 0 names one twice",
+            "Row 0 holds one twice",
         ),
     ],
 )
-def test_what_it_refuses(make, words):
+def test_invalid_arrays_are_refused(make, words):
     with pytest.raises(InputError, match=words):
         make()
 
 
-def test_columns_of_a_shuffled_frame_are_taken_by_position():
+def test_columns_of_a_shuffled_frame_are_read_by_position():
     frame = pd.DataFrame(LISTS, index=np.arange(NUM_USERS)[::-1])
     users = pd.Series(USERS, index=np.arange(NUM_USERS)[::-1])
     given = ArrayTeacher.from_lists(users, frame, num_items=NUM_ITEMS)
@@ -180,6 +180,6 @@ def test_columns_of_a_shuffled_frame_are_taken_by_position():
     assert given.fingerprint() == plain.fingerprint()
 
 
-def test_items_beyond_int32_do_not_become_others():
+def test_items_beyond_int32_are_refused():
     with pytest.raises(InputError, match=r"`listed_items` must fit into int32\. .*4294967299"):
         ArrayTeacher.from_lists([1], np.array([[2**32 + 3, 1]]), num_items=NUM_ITEMS)

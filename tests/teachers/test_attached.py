@@ -1,4 +1,4 @@
-"""What is attached: saved as one small file, loaded where it belongs, taken off without trace."""
+"""Attached layers: saved as one small file, loaded onto the same encoder, removed completely."""
 
 import dataclasses
 
@@ -47,7 +47,7 @@ def test_a_file_gives_a_fresh_encoder_the_tuned_vectors(encoder, tiny_bert, tmp_
     attached = trained(encoder, method)
     tuned = encoder.encode(TEXTS)
     attached.save(tmp_path / "tuned.safetensors")
-    # Only the trained numbers, 4 bytes each, and names: at most 100 bytes a weight and 1 kB.
+    # Only the trained numbers, 4 bytes each, and names: at most 100 bytes per weight and 1 kB.
     size = (tmp_path / "tuned.safetensors").stat().st_size
     weights = len(attached.trainable_variables)
     assert 4 * attached.num_parameters < size < 4 * attached.num_parameters + 120 * weights + 1000
@@ -58,7 +58,7 @@ def test_a_file_gives_a_fresh_encoder_the_tuned_vectors(encoder, tiny_bert, tmp_
     assert again.method == method
     again.detach()
     np.testing.assert_array_equal(fresh.encode(TEXTS), plain)
-    # A second time on the same encoder: that it was attached before has left no trace.
+    # A second time on the same encoder: the earlier attachment has no effect.
     attach_saved(fresh, tmp_path / "tuned.safetensors")
     np.testing.assert_array_equal(fresh.encode(TEXTS), tuned)
 
@@ -68,7 +68,7 @@ def test_attaching_twice_is_refused_and_nothing_changes(encoder, first):
     first.attach(encoder)
     vectors = encoder.encode(TEXTS)
     for second in METHODS:
-        with pytest.raises(ValueError, match="already carries added layers.*`detach\\(\\)`"):
+        with pytest.raises(ValueError, match="already has added layers.*`detach\\(\\)`"):
             second.attach(encoder)
     np.testing.assert_array_equal(encoder.encode(TEXTS), vectors)
 
@@ -97,10 +97,10 @@ def test_a_file_of_another_base_checkpoint_is_refused(encoder, tmp_path):
     with pytest.raises(InputError, match="trained on another base checkpoint"):
         attach_saved(other, tmp_path / "tuned")
     np.testing.assert_array_equal(other.encode(TEXTS), before)
-    LoRA(rank=2).attach(other)  # nothing was left behind
+    LoRA(rank=2).attach(other)  # nothing remains
 
 
-def test_a_file_of_another_configuration_is_refused_in_words(encoder, tiny_bert, tmp_path):
+def test_a_file_of_another_configuration_is_refused(encoder, tiny_bert, tmp_path):
     trained(encoder, LoRA(rank=2)).save(tmp_path / "tuned")
     fresh = TextEncoder(tiny_bert[0])
     attached = LoRA(rank=4).attach(fresh)
@@ -111,7 +111,7 @@ def test_a_file_of_another_configuration_is_refused_in_words(encoder, tiny_bert,
     with pytest.raises(InputError, match=r"LoRA\(rank=2.*not for BottleneckAdapters\(width=16"):
         attached.load(tmp_path / "tuned")
     attached.detach()
-    LoRA(rank=2, seed=9).attach(fresh).load(tmp_path / "tuned")  # a seed is no difference
+    LoRA(rank=2, seed=9).attach(fresh).load(tmp_path / "tuned")  # the seed may differ
     np.testing.assert_array_equal(fresh.encode(TEXTS), encoder.encode(TEXTS))
 
 
@@ -134,7 +134,7 @@ def test_a_file_with_a_weight_of_another_shape_changes_nothing(encoder, tmp_path
         np.testing.assert_array_equal(variable, value)
 
 
-def test_what_is_no_such_file_is_named(encoder, tiny_bert, tmp_path):
+def test_invalid_files_are_named(encoder, tiny_bert, tmp_path):
     with pytest.raises(InputError, match="There is no file .*nowhere"):
         attach_saved(encoder, tmp_path / "nowhere")
     trained(encoder, LoRA(rank=2)).save(tmp_path / "tuned")
@@ -150,7 +150,7 @@ def test_what_is_no_such_file_is_named(encoder, tiny_bert, tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["merge", "detach"])
-def test_what_was_taken_off_can_no_longer_be_used(encoder, tmp_path, ending):
+def test_detached_layers_can_no_longer_be_used(encoder, tmp_path, ending):
     attached = LoRA(rank=2).attach(encoder)
     getattr(attached, ending)()
     how = {"merge": "merged", "detach": "taken off"}[ending]
@@ -164,7 +164,9 @@ def test_what_was_taken_off_can_no_longer_be_used(encoder, tmp_path, ending):
 
 @pytest.mark.nightly
 @pytest.mark.realdata
-def test_on_minilm_little_trains_and_a_merged_lora_gives_the_same_vectors(minilm_folder, tmp_path):
+def test_on_minilm_few_weights_train_and_a_merged_lora_gives_the_same_vectors(
+    minilm_folder, tmp_path
+):
     encoder = TextEncoder(minilm_folder)
     texts = ["Heat (1995)", "a romance about a king", "Toy Story (1995) Animation, Children's"]
     before, budget = encoder.encode(texts), 0.02 * encoder.num_parameters
@@ -187,8 +189,8 @@ def test_on_minilm_little_trains_and_a_merged_lora_gives_the_same_vectors(minilm
     np.testing.assert_allclose(encoder.encode(texts), tuned, atol=1e-5)  # rounding of the weights
 
 
-def test_a_flipped_bit_of_a_file_is_an_error_or_says_nothing(tmp_path):
-    """White space between a header's values says nothing."""
+def test_a_flipped_bit_of_a_file_is_an_error_or_has_no_effect(tmp_path):
+    """White space between a header's values has no meaning."""
     path = tmp_path / "tuned"
     weights = {"a": np.float32([[1, 2]]), "b": np.float16([3])}
     SavedWeights("LoRA", {"rank": 2}, "base", weights).write(path)

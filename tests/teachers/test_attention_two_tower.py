@@ -1,4 +1,4 @@
-"""The teacher of any item tower: ids alone, and what a subclass adds."""
+"""The teacher of any item tower: ids alone, and additions of a subclass."""
 
 import itertools
 
@@ -29,7 +29,7 @@ def batch():
     return next(iter(random_windows(num_items=NUM_ITEMS, max_history=4).batches(64)))
 
 
-def test_it_is_built_and_asks_the_item_tower_it_was_given():
+def test_it_is_built_with_and_uses_the_given_item_tower():
     items = ItemTower(NUM_ITEMS, 8)
     teacher = AttentionTwoTower(items, max_history=4, num_heads=4)
     assert teacher.built and teacher.candidate_tower is items
@@ -37,8 +37,8 @@ def test_it_is_built_and_asks_the_item_tower_it_was_given():
     assert (teacher.max_history, teacher.num_items) == (4, NUM_ITEMS)
 
 
-def test_ids_alone_learn_who_follows_whom():
-    """Everybody walks 1, 3, 5, 7 or 2, 4, 6, 8, from anywhere and round."""
+def test_ids_alone_learn_which_items_follow():
+    """All users follow 1, 3, 5, 7 or 2, 4, 6, 8, as a ring from a random start."""
     odd, even = [1, 3, 5, 7], [2, 4, 6, 8]
     sequences = [np.roll(block, shift).tolist() for block in (odd, even) for shift in range(4)]
     windows = windows_from(sequences, num_items=8, max_history=4)
@@ -52,7 +52,7 @@ def test_ids_alone_learn_who_follows_whom():
 
 @pytest.mark.parametrize("num_blocks", [1, 2])
 def test_without_order_any_order_of_a_history_gives_the_same(num_blocks):
-    """Also at every position of a window: what it follows from is the set of items up to it."""
+    """Also at every position of a window: its query depends on the set of items up to it."""
     teacher = teacher_of(reads_order=False, num_blocks=num_blocks)
     history = np.array([[3, 1, 4, 2]])
     items = tf.range(1, NUM_ITEMS + 1)
@@ -86,7 +86,7 @@ def test_its_labels_are_smoothed_over_the_catalogue(smoothing):
     np.testing.assert_allclose(teacher.hard_loss(windows, outputs), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_fingerprint_names_every_weight_and_argument():
+def test_fingerprint_depends_on_every_weight_and_argument():
     same = teacher_of().fingerprint()
     assert len(same) == 64 and teacher_of().fingerprint() == same
     assert teacher_of(dropout=0.1).fingerprint() != same

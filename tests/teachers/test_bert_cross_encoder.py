@@ -1,4 +1,4 @@
-"""The cross-encoder against a BERT in float64 NumPy, its pairs against the tokenizer's own."""
+"""The cross-encoder against a BERT in float64 NumPy, its pairs against the tokenizer's."""
 
 import json
 import shutil
@@ -37,7 +37,7 @@ TEXTS = (
 
 @pytest.fixture(scope="module")
 def cross_encoder(tiny_bert):
-    """Untrained; whoever trains makes one of their own, for the encoder is changed in place."""
+    """Untrained; tests that train create another one, because training changes the encoder."""
     return BertCrossEncoder(
         TextEncoder(tiny_bert[0]), TEXTS, max_history_items=3, max_length=32, batch_size=4, seed=0
     )
@@ -56,7 +56,7 @@ def pair_in_numpy(folder, history, candidate, max_length=32):
 def score_in_numpy(tiny_bert, cross_encoder, history, candidate):
     folder, weights = tiny_bert
     ids, types = pair_in_numpy(folder, history, candidate)
-    # The reference knows type 0 alone: move the difference between the types into the positions.
+    # The reference has type 0 alone: add the difference between the types to the positions.
     types, name = np.array(types), "embeddings.token_type_embeddings.weight"
     moved = dict(weights)
     positions = weights["embeddings.position_embeddings.weight"].copy()
@@ -70,15 +70,14 @@ HISTORIES = [[6, 1, 3, 9, 2], [5], [1, 4, 6], [2, 7]]
 LISTS = [[4, 8, 7], [6, 1, 2], [3, 9, 6], [1, 1, 5]]
 
 
-def test_scores_are_those_of_a_bert_that_reads_the_pair_written_out_in_numpy(
-    tiny_bert, cross_encoder
-):
+def test_scores_are_those_of_a_bert_on_pairs_in_numpy(tiny_bert, cross_encoder):
     padded = [[0] * (5 - len(history)) + history for history in HISTORIES]
     expected = [
         [score_in_numpy(tiny_bert, cross_encoder, history[-3:], item) for item in items]
         for history, items in zip(HISTORIES, LISTS)
     ]
-    assert np.std(expected) > 0.05  # so that the tolerance, float32 through two layers, can tell
+    # so that scores differ by more than the tolerance, float32 through two layers
+    assert np.std(expected) > 0.05
     np.testing.assert_allclose(cross_encoder.scores(padded, LISTS), expected, atol=2e-5)
     in_graph = tf.function(cross_encoder.scores)(tf.constant(padded), tf.constant(LISTS))
     np.testing.assert_allclose(in_graph, expected, atol=2e-5)
@@ -86,7 +85,7 @@ def test_scores_are_those_of_a_bert_that_reads_the_pair_written_out_in_numpy(
     np.testing.assert_allclose(pairs, np.reshape(expected, -1), atol=2e-5)
 
 
-def test_padding_may_stand_anywhere_and_the_company_does_not_matter(cross_encoder):
+def test_padding_anywhere_and_other_rows_have_no_influence(cross_encoder):
     alone = cross_encoder.scores([[3, 9, 2]], [[4]])[0, 0]
     together = cross_encoder.scores(
         [[3, 0, 9, 2, 0], [6, 6, 6, 6, 6], [0, 0, 0, 0, 5]], [[4, 6], [6, 6], [2, 5]]
@@ -96,7 +95,7 @@ def test_padding_may_stand_anywhere_and_the_company_does_not_matter(cross_encode
 
 
 @pytest.mark.parametrize("max_length", [16, 32, 64])
-def test_pairs_are_cut_at_the_oldest_and_padded_to_8(tiny_bert, max_length):
+def test_pairs_are_truncated_at_the_oldest_and_padded_to_8(tiny_bert, max_length):
     pairs = TextPairs(TextEncoder(tiny_bert[0]).tokenizer, TEXTS, max_length)
     history, candidate = [6, 1, 3], [6, 5]
     newest_first = tf.constant([history[::-1]] * 2)
@@ -112,19 +111,19 @@ def test_pairs_are_cut_at_the_oldest_and_padded_to_8(tiny_bert, max_length):
     assert tokens["input_ids"].shape[1] == min(-(-max(lengths) // 8) * 8, max_length)
 
 
-def test_a_short_pair_is_what_the_tokenizer_itself_makes(tiny_bert):
+def test_a_short_pair_equals_the_tokenizers_output(tiny_bert):
     tokenizer = TextEncoder(tiny_bert[0]).tokenizer
     pairs = TextPairs(tokenizer, TEXTS, 64)
-    said = pairs.tokens(tf.constant([[4, 2]]), tf.constant([6]))
+    output = pairs.tokens(tf.constant([[4, 2]]), tf.constant([6]))
     wanted = tokenizer(f"{TEXTS[3]} ; {TEXTS[1]} ;", TEXTS[5])
     length = len(wanted["input_ids"])
-    assert said["input_ids"][0, :length].numpy().tolist() == wanted["input_ids"]
-    assert said["token_type_ids"][0, :length].numpy().tolist() == wanted["token_type_ids"]
-    assert said["attention_mask"].numpy().sum() == length
+    assert output["input_ids"][0, :length].numpy().tolist() == wanted["input_ids"]
+    assert output["token_type_ids"][0, :length].numpy().tolist() == wanted["token_type_ids"]
+    assert output["attention_mask"].numpy().sum() == length
 
 
 def test_special_tokens_of_another_family():
-    """RoBERTa puts two separators between the texts and knows one token type."""
+    """RoBERTa has two separators between the texts and one token type."""
 
     class Tokenizer:
         pad_token_id = 1
@@ -138,8 +137,8 @@ def test_special_tokens_of_another_family():
     pairs = TextPairs(Tokenizer(), ["xy", "z"], 16)
     assert pairs.special == [[0], [2, 2], [2]]
     expected = [0, *b"z;xy;", 2, 2, *b"z", 2]
-    said = pairs.tokens(tf.constant([[2, 1]]), tf.constant([2]))["input_ids"][0].numpy().tolist()
-    assert said == expected + [1] * (16 - len(expected))
+    output = pairs.tokens(tf.constant([[2, 1]]), tf.constant([2]))["input_ids"][0].numpy().tolist()
+    assert output == expected + [1] * (16 - len(expected))
 
 
 def test_logits_are_the_scores_of_every_row_and_candidate(cross_encoder):
@@ -150,8 +149,8 @@ def test_logits_are_the_scores_of_every_row_and_candidate(cross_encoder):
     padded = [[0] * (4 - len(history)) + history for history in rows]
     expected = cross_encoder.scores(padded, [candidates] * len(rows))
     assert len(rows) > 5
-    ask = tf.function(cross_encoder.logits)
-    np.testing.assert_allclose(ask(batch, tf.constant(candidates)), expected, atol=1e-5)
+    call = tf.function(cross_encoder.logits)
+    np.testing.assert_allclose(call(batch, tf.constant(candidates)), expected, atol=1e-5)
 
 
 def planted_windows():
@@ -163,16 +162,16 @@ def planted_windows():
         sequences.append([item for pair in pairs for item in (2 * pair + 1, 2 * pair + 2)])
     windows = windows_from(sequences, num_items=8, max_history=6)
     labels = windows.labels.copy()
-    labels[windows.history % 2 == 0] = 0  # what follows a partner is chance
+    labels[windows.history % 2 == 0] = 0  # the item after a partner is random
     return Windows(windows.catalogue, windows.users, windows.history, labels)
 
 
 def flat_first_stage():
-    def ask(batch, candidate_ids):
+    def call(batch, candidate_ids):
         rows = tf.reduce_sum(tf.cast(batch[columns.LABELS] > 0, tf.int32))
         return tf.zeros(tf.stack([rows, tf.size(candidate_ids)]))
 
-    return FunctionTeacher(ask, fingerprint="flat")
+    return FunctionTeacher(call, fingerprint="flat")
 
 
 PARTNERS = ("film", "galaxy", "space", "saloon", "cowboy", "wedding", "love", "king")
@@ -193,7 +192,7 @@ def test_training_learns_which_texts_follow_each_other(tiny_bert):
         advance=seen.append,
     )
     assert len(losses) == 120 and seen == [1] * 120
-    # One negative: ln 2 is what knowing nothing costs.
+    # One negative: ln 2 is the loss without any knowledge.
     assert np.mean(losses[:5]) > 0.4 and np.mean(losses[-20:]) < 0.2
     scores = model.scores([[1], [3], [5], [7]], [[2, 4, 6, 8]] * 4)
     assert np.argmax(scores, axis=1).tolist() == [0, 1, 2, 3]
@@ -217,7 +216,7 @@ def test_only_the_top_layers_and_the_score_are_trained(tiny_bert):
 
 
 @pytest.mark.nightly
-def test_an_interrupted_training_ends_as_if_it_had_not_been(tiny_bert, tmp_path):
+def test_an_interrupted_training_ends_as_without_interruption(tiny_bert, tmp_path):
     def train(folder, stop_at=None):
         encoder = TextEncoder(tiny_bert[0])
         model = BertCrossEncoder(encoder, PARTNERS, max_length=16, dropout=0.5, seed=0)
@@ -241,7 +240,7 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(tiny_bert, tmp_path)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "cut", stop_at=5)
     resumed = train(tmp_path / "cut")
-    np.testing.assert_allclose(resumed[0], whole[0], rtol=1e-5)  # threads add in any order
+    np.testing.assert_allclose(resumed[0], whole[0], rtol=1e-5)  # threads sum in any order
     with pytest.raises(InputError, match="another training: .*batch_size was 8 and is 4"):
         BertCrossEncoder(TextEncoder(tiny_bert[0]), PARTNERS, max_length=16, seed=0).fit(
             planted_windows(),
@@ -276,7 +275,7 @@ def test_the_batches_of_an_epoch_are_all_rows_once():
 
 @pytest.fixture
 def eagerly():
-    """One step is sooner done than traced."""
+    """One eager step is faster than tracing."""
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
@@ -309,7 +308,7 @@ def test_a_step_is_weighted_by_the_labels_weights(tiny_bert, eagerly, signed):
     assert abs(expected - losses.mean()) > 1e-3
 
 
-def test_negatives_are_hard_and_even_and_never_the_label_or_seen():
+def test_negatives_are_hard_and_uniform_and_never_the_label_or_seen():
     random = np.random.default_rng(0)
     logits = random.normal(size=(400, 12)).astype(np.float32)
     labels = random.integers(0, 12, 400).astype(np.int32)
@@ -328,9 +327,9 @@ def test_negatives_are_hard_and_even_and_never_the_label_or_seen():
         for kind, places in ((0, negatives[:2]), (1, negatives[2:])):
             for item in places:
                 counts[kind, free.index(item)] += 1
-    # Every place of the top four is drawn half of the time: 200 +- 10 of 400; 5 deviations.
+    # Every entry of the top four is drawn half of the time: 200 +- 10 of 400; 5 deviations.
     np.testing.assert_allclose(counts[0, :4], 200, atol=50)
-    assert counts[1, 4:7].min() > 20  # even draws reach beyond the top
+    assert counts[1, 4:7].min() > 20  # uniform draws include others than the top
 
 
 @pytest.mark.parametrize(("num_hard", "num_even"), [(0, 3), (3, 0)])
@@ -344,7 +343,7 @@ def test_negatives_of_one_kind_alone(num_hard, num_even):
     assert set(drawn[:, 1:].flat) == ({1, 2, 3} if num_hard else {1, 2, 3, 4, 5})
 
 
-def test_a_steps_lists_leave_out_what_was_seen_or_does_not_exist_yet(cross_encoder):
+def test_a_steps_lists_exclude_seen_and_missing_items(cross_encoder):
     windows = random_windows(num_users=12, num_items=9, max_history=4)
     exists = np.arange(1, 10) < 9
     labels = np.where(windows.labels == 9, 0, windows.labels)
@@ -369,7 +368,7 @@ def test_a_steps_lists_leave_out_what_was_seen_or_does_not_exist_yet(cross_encod
         training.num_done.assign_add(1)
 
 
-def test_saved_and_loaded_it_says_the_same_and_for_other_texts_too(tiny_bert, tmp_path):
+def test_a_loaded_one_returns_the_same_also_for_other_texts(tiny_bert, tmp_path):
     cross_encoder = BertCrossEncoder(
         TextEncoder(tiny_bert[0]), TEXTS, max_history_items=3, max_length=32, dropout=0.3
     )
@@ -415,18 +414,18 @@ def test_a_damaged_folder(tiny_bert, cross_encoder, tmp_path):
     (copy("newer") / "cross_encoder.json").write_text(json.dumps(facts | {"format": 3}))
     (copy("mixed") / "cross_encoder.json").write_text(json.dumps(facts | {"sha256": "a"}))
     for name, words in (
-        ("absent", "holds no whole cross-encoder"),
-        ("no_weights", "holds no whole cross-encoder"),
-        ("cut", "holds no whole cross-encoder"),
-        ("short", "holds no whole cross-encoder"),
+        ("absent", "holds no complete cross-encoder"),
+        ("no_weights", "holds no complete cross-encoder"),
+        ("cut", "holds no complete cross-encoder"),
+        ("short", "holds no complete cross-encoder"),
         ("newer", "has format 3, this version reads format 2"),
-        ("mixed", "is not what was saved: its sha256 differs"),
+        ("mixed", "was changed after saving: its sha256 differs"),
     ):
         with pytest.raises(InputError, match=words):
             BertCrossEncoder.load(tmp_path / name, encoder, TEXTS)
 
 
-def test_the_fingerprint_follows_weights_texts_and_configuration(tiny_bert):
+def test_the_fingerprint_depends_on_weights_texts_and_configuration(tiny_bert):
     encoder = TextEncoder(tiny_bert[0])
 
     def made(texts=TEXTS, **options):
@@ -454,12 +453,12 @@ def test_the_fingerprint_follows_weights_texts_and_configuration(tiny_bert):
             {"max_length": 129},
             "positions for 128 tokens. Received: max_length=129. Give at most 128",
         ),
-        ({"max_length": 10}, "room for at least 8 tokens beside the 3 special ones"),
+        ({"max_length": 10}, "room for at least 8 tokens next to the 3 special ones"),
         ({"max_history_items": 0}, "`max_history_items` must be a whole number of at least 1"),
         ({"batch_size": 0}, "`batch_size` must be a whole number of at least 1"),
     ],
 )
-def test_what_it_refuses(tiny_bert, options, words):
+def test_invalid_arguments_are_refused(tiny_bert, options, words):
     with pytest.raises(ValueError, match=words):
         BertCrossEncoder(TextEncoder(tiny_bert[0]), TEXTS, **options)
 
@@ -484,7 +483,7 @@ def test_a_text_without_tokens_is_named(tiny_bert):
         ({"warmup_share": 1.0}, "`warmup_share` must be at least 0 and below 1"),
     ],
 )
-def test_what_training_refuses(cross_encoder, options, words):
+def test_invalid_training_arguments_are_refused(cross_encoder, options, words):
     windows = random_windows(num_items=9, max_history=4)
     with pytest.raises(ValueError, match=words):
         cross_encoder.fit(windows, flat_first_stage(), **{"num_negatives": 2} | options)

@@ -52,42 +52,43 @@ def ranker_of(tiny_bert, tasks=TASKS, **options):
 
 @pytest.fixture(scope="module")
 def ranker(tiny_bert):
-    """Untrained; whoever trains makes one of their own, for the encoder is changed in place."""
+    """Untrained; tests that train create another one, because training changes the encoder."""
     return ranker_of(tiny_bert)
 
 
 def logits_in_numpy(tiny_bert, ranker, text, max_length=24):
-    """By task, from the encoder's weights and the heads' equations; cut texts keep [SEP]."""
+    """By task, from the encoder's weights and the heads' equations; truncated texts keep [SEP]."""
     folder, weights = tiny_bert
     ids = wordpieces(folder, text)
     ids = ids if len(ids) <= max_length else [*ids[: max_length - 1], ids[-1]]
     pooled = bert_in_numpy(weights, ids).mean(axis=0)
     heads = ranker.head.of_task
-    said = {
+    output = {
         name: pooled @ heads[name].kernel.numpy().astype(float) + heads[name].bias.numpy()
         for name in ("rating", "like")
     }
     stars = heads["stars"]
     gap = np.log1p(np.exp(stars.gaps.numpy()[0].astype(float)))
     thresholds = stars.first.numpy()[0] + np.array([0.0, gap])
-    return said | {"stars": pooled @ stars.score.kernel.numpy().astype(float) - thresholds}
+    return output | {"stars": pooled @ stars.score.kernel.numpy().astype(float) - thresholds}
 
 
-def test_answers_are_those_of_a_bert_written_out_in_numpy(tiny_bert, ranker):
-    assert len(wordpieces(tiny_bert[0], TEXTS[4])) > 24  # so that one text is cut
+def test_outputs_are_those_of_a_bert_in_numpy(tiny_bert, ranker):
+    assert len(wordpieces(tiny_bert[0], TEXTS[4])) > 24  # so that one text is truncated
     expected = [logits_in_numpy(tiny_bert, ranker, text) for text in TEXTS]
     done = []
-    said = ranker.row_logits(examples_of(TEXTS), advance=done.append)
+    output = ranker.row_logits(examples_of(TEXTS), advance=done.append)
     assert done == [4, 2]
-    assert list(said) == ["rating", "like", "stars"]
+    assert list(output) == ["rating", "like", "stars"]
     for task, width in (("rating", 1), ("like", 1), ("stars", 2)):
         wanted = np.array([answer[task] for answer in expected])
-        assert said[task].shape == (6, width) and said[task].dtype == np.float32
-        assert np.std(wanted[:, 0]) > 0.05  # the tolerance, float32 through two layers, can tell
-        np.testing.assert_allclose(said[task], wanted, atol=2e-5)
+        assert output[task].shape == (6, width) and output[task].dtype == np.float32
+        # logits differ by more than the tolerance, float32 through two layers
+        assert np.std(wanted[:, 0]) > 0.05
+        np.testing.assert_allclose(output[task], wanted, atol=2e-5)
 
 
-def test_what_is_read_beside_a_text_does_not_matter(ranker):
+def test_other_texts_of_a_batch_have_no_influence(ranker):
     together = ranker.row_logits(examples_of(TEXTS))
     for row in (1, 4):
         alone = ranker.row_logits(examples_of([TEXTS[row]]))
@@ -95,17 +96,17 @@ def test_what_is_read_beside_a_text_does_not_matter(ranker):
             np.testing.assert_allclose(logits[0], together[task][row], atol=1e-6)
 
 
-def test_predictions_are_in_the_units_of_the_labels(ranker):
+def test_predictions_are_in_label_units(ranker):
     examples = examples_of(TEXTS)
     logits = {name: array.astype(float) for name, array in ranker.row_logits(examples).items()}
-    said = ranker.predictions(examples)
+    output = ranker.predictions(examples)
     expected = {
         "rating": np.clip(logits["rating"][:, 0], 1, 5),
         "like": 1 / (1 + np.exp(-logits["like"][:, 0])),
         "stars": 1 + (1 / (1 + np.exp(-logits["stars"]))).sum(axis=1),
     }
     for task, wanted in expected.items():
-        np.testing.assert_allclose(said[task], wanted, rtol=1e-5)
+        np.testing.assert_allclose(output[task], wanted, rtol=1e-5)
 
 
 SETTINGS = {
@@ -114,7 +115,7 @@ SETTINGS = {
 }  # fmt: skip
 
 
-def test_the_loss_is_the_sum_of_the_tasks_means_over_their_own_rows(ranker):
+def test_the_loss_is_the_sum_of_the_tasks_means_over_their_labelled_rows(ranker):
     weights = np.array([1.0, 2.0, 1.0, 0.0, 3.0, 1.0])
     labels = {
         "rating": [5, NAN, 2, 1, NAN, 4],
@@ -146,7 +147,7 @@ def test_the_loss_is_the_sum_of_the_tasks_means_over_their_own_rows(ranker):
     np.testing.assert_allclose(float(found), expected, rtol=1e-5)
 
 
-def test_a_batch_without_labels_of_a_task_still_counts_for_the_others(ranker):
+def test_a_batch_without_labels_of_a_task_trains_the_others(ranker):
     labels = {"rating": [NAN, NAN, 3], "like": [1, 0, NAN], "stars": [NAN, NAN, 2]}
     examples = examples_of(TEXTS[:3], **labels)
     given, counted = labels_and_weights(ranker.tasks, examples)
@@ -164,7 +165,7 @@ def test_a_batch_without_labels_of_a_task_still_counts_for_the_others(ranker):
 
 
 def planted(num_rows=160):
-    """Liked are the texts with "galaxy"; the rating is 5 with "king" and 1 without.
+    """Texts with "galaxy" are liked; the rating is 5 with "king" and 1 without.
 
     Half of the rows have a label for one task alone.
     """
@@ -191,12 +192,12 @@ def test_training_learns_both_tasks_from_the_words_and_leaves_the_embeddings(tin
     done = []
     losses = ranker.fit(planted(), num_epochs=12, **FIT, advance=done.append)
     assert len(losses) == 120 and done == [1] * 120
-    # Knowing nothing costs ln 2 for the likes and 4 for ratings of 1 and 5.
+    # Without any knowledge the loss is ln 2 for likes and 4 for ratings of 1 and 5.
     assert np.mean(losses[:3]) > 3 and np.mean(losses[-10:]) < 1.5
-    asked = examples_of(["horse space", "galaxy horse", "horse king", "king galaxy kiss"])
-    said = ranker.predictions(asked)
-    assert (said["like"] > 0.5).tolist() == [False, True, False, True]
-    assert (said["rating"] > 3).tolist() == [False, False, True, True]
+    test_rows = examples_of(["horse space", "galaxy horse", "horse king", "king galaxy kiss"])
+    output = ranker.predictions(test_rows)
+    assert (output["like"] > 0.5).tolist() == [False, True, False, True]
+    assert (output["rating"] > 3).tolist() == [False, False, True, True]
     assert moved_layers(ranker, before) == {0, 1}  # and so not the embeddings, nor the pooler
 
 
@@ -206,12 +207,12 @@ def moved_layers(ranker, before):
     return {int(name.split("layer_._")[1].split("/")[0]) for name in moved}
 
 
-def test_dropout_is_on_when_asked_for_alone(tiny_bert):
+def test_dropout_is_on_only_if_requested(tiny_bert):
     for dropout in (0.0, 0.5):
         ranker = ranker_of(tiny_bert, TWO, dropout=dropout)
         tokens = ranker.padded(ranker.tokens(examples_of(TEXTS)), np.arange(6))
-        asked, trained = (ranker.read(*tokens, training)["like"] for training in (False, True))
-        assert np.allclose(asked, trained) == (dropout == 0)
+        inference, trained = (ranker.read(*tokens, training)["like"] for training in (False, True))
+        assert np.allclose(inference, trained) == (dropout == 0)
 
 
 @pytest.mark.nightly
@@ -233,7 +234,7 @@ def test_only_the_top_layers_and_the_heads_are_trained(tiny_bert, monkeypatch):
 
 
 @pytest.mark.nightly
-def test_gradients_are_cut_to_the_length_that_is_asked_for(tiny_bert):
+def test_gradients_are_clipped_to_the_given_norm(tiny_bert):
     def change(clip_norm):  # by one step
         ranker = ranker_of(tiny_bert, TWO)
         before = [v.numpy() for v in ranker.weights.values()]
@@ -243,7 +244,7 @@ def test_gradients_are_cut_to_the_length_that_is_asked_for(tiny_bert):
     free, wide, tight = change(None), change(1e9), change(1e-12)
     for one, other in zip(free, wide):
         np.testing.assert_allclose(one, other, atol=1e-7)
-    # Adam's first step is lr * g / (|g| + 1e-7): all of lr, or next to nothing where g is 1e-12.
+    # Adam's first step is lr * g / (|g| + 1e-7): all of lr, or almost 0 if g is 1e-12.
     largest = [max(float(np.abs(array).max()) for array in arrays) for arrays in (free, tight)]
     assert largest[0] > 9e-3 and largest[1] < 1e-6
 
@@ -258,7 +259,7 @@ def interruptible(stop_at, done):
 
 
 @pytest.mark.nightly
-def test_an_interrupted_training_ends_as_if_it_had_not_been(tiny_bert, tmp_path):
+def test_an_interrupted_training_ends_as_without_interruption(tiny_bert, tmp_path):
     def train(folder, stop_at=None, **options):
         ranker = ranker_of(tiny_bert, TWO, dropout=0.5)
         options = {
@@ -274,7 +275,7 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(tiny_bert, tmp_path)
         train(tmp_path / "cut", stop_at=5)
     resumed = train(tmp_path / "cut")
     assert resumed[2] == [1] * 5  # four steps at once, then the four that were left
-    np.testing.assert_allclose(resumed[0], whole[0], rtol=1e-5)  # threads add in any order
+    np.testing.assert_allclose(resumed[0], whole[0], rtol=1e-5)  # threads sum in any order
     for found, expected in zip(resumed[1], whole[1]):
         np.testing.assert_allclose(found, expected, atol=1e-5)
     read_again = train(tmp_path / "cut")  # nothing is left to do
@@ -291,7 +292,7 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(tiny_bert, tmp_path)
         )
 
 
-def test_the_batches_of_an_epoch_are_all_rows_once_in_company_of_like_length():
+def test_the_batches_of_an_epoch_are_all_rows_once_grouped_by_length():
     lengths = np.random.default_rng(0).integers(3, 97, 1003)
     batches = LengthBatches(lengths, 8, seed=1)
     assert batches.steps_per_epoch == 126
@@ -299,7 +300,8 @@ def test_the_batches_of_an_epoch_are_all_rows_once_in_company_of_like_length():
     for epoch in epochs:
         assert sorted(np.concatenate(epoch)) == list(range(1003))
         assert sorted(map(len, epoch)) == [3] + [8] * 125
-        # 400 rows of 94 lengths sorted: 8 neighbours span about 2; drawn freely they span about 73.
+        # 400 rows of 94 lengths sorted: 8 neighbours span about 2; drawn at random they span about
+        # 73.
         assert np.mean([np.ptp(lengths[rows]) for rows in epoch]) < 6
         longest = [lengths[rows].max() for rows in epoch[:50]]
         assert abs(np.corrcoef(longest, np.arange(50))[0, 1]) < 0.5  # short and long ones mixed
@@ -324,7 +326,7 @@ def test_texts_are_padded_to_8_but_not_beyond_the_longest_allowed(tiny_bert):
             assert seen.tolist() == [1] * len(own) + [0] * (width - len(own))
 
 
-def test_saved_and_loaded_it_says_the_same(tiny_bert, tmp_path):
+def test_a_loaded_one_returns_the_same(tiny_bert, tmp_path):
     tasks = [*TASKS, RatingDistribution("grade", (1, 2)), Binary("new", initial_prediction=0.1)]
     ranker = BertTextRanker(
         TextEncoder(tiny_bert[0]), tasks, text_column="review", max_length=20, dropout=0.3
@@ -340,10 +342,10 @@ def test_saved_and_loaded_it_says_the_same(tiny_bert, tmp_path):
     assert (loaded.text_column, loaded.max_length, loaded.batch_size) == ("review", 20, 2)
     assert loaded.head.dropout.rate == 0.3
     rows = np.arange(6)
-    asked = RankingExamples({}, {}, users=rows, queries=rows, texts={"review": TEXTS})
-    expected = ranker.row_logits(asked)
+    test_rows = RankingExamples({}, {}, users=rows, queries=rows, texts={"review": TEXTS})
+    expected = ranker.row_logits(test_rows)
     assert list(expected) == ["rating", "like", "stars", "grade", "new"]
-    for task, logits in loaded.row_logits(asked).items():
+    for task, logits in loaded.row_logits(test_rows).items():
         np.testing.assert_allclose(logits, expected[task], atol=1e-6)
 
 
@@ -375,18 +377,18 @@ def test_a_damaged_folder(tiny_bert, ranker, tmp_path):
     (copy("newer") / "text_ranker.json").write_text(json.dumps(facts | {"format": 3}))
     (copy("mixed") / "text_ranker.json").write_text(json.dumps(facts | {"sha256": "a"}))
     for name, words in (
-        ("absent", "holds no whole text ranker"),
-        ("no_weights", "holds no whole text ranker"),
-        ("cut", "holds no whole text ranker"),
-        ("short", "holds no whole text ranker"),
+        ("absent", "holds no complete text ranker"),
+        ("no_weights", "holds no complete text ranker"),
+        ("cut", "holds no complete text ranker"),
+        ("short", "holds no complete text ranker"),
         ("newer", "has format 3, this version reads format 2"),
-        ("mixed", "is not what was saved: its sha256 differs"),
+        ("mixed", "was changed after saving: its sha256 differs"),
     ):
         with pytest.raises(InputError, match=words):
             BertTextRanker.load(tmp_path / name, encoder)
 
 
-def test_the_fingerprint_follows_weights_and_configuration(tiny_bert):
+def test_the_fingerprint_depends_on_weights_and_configuration(tiny_bert):
     encoder = TextEncoder(tiny_bert[0])
 
     def made(tasks=TASKS, **options):
@@ -418,7 +420,7 @@ def test_the_fingerprint_follows_weights_and_configuration(tiny_bert):
         ({"tasks": (NextItem("next", 9),)}, "has no logits of 'next', a `NextItem` task"),
     ],
 )
-def test_what_it_refuses(tiny_bert, options, words):
+def test_invalid_arguments_are_refused(tiny_bert, options, words):
     with pytest.raises(ValueError, match=words):
         ranker_of(tiny_bert, **options)
 
@@ -452,7 +454,7 @@ def test_examples_without_the_texts_or_the_labels(ranker):
         ({"warmup_share": 1.0}, "`warmup_share` must be at least 0 and below 1"),
     ],
 )
-def test_what_training_refuses(ranker, options, words):
+def test_invalid_training_arguments_are_refused(ranker, options, words):
     labels = {"rating": [1, 2], "like": [0, 1], "stars": [1, 2]}
     with pytest.raises(ValueError, match=words):
         ranker.fit(examples_of(TEXTS[:2], **labels), **options)
@@ -461,7 +463,7 @@ def test_what_training_refuses(ranker, options, words):
 @pytest.mark.nightly
 @pytest.mark.realdata
 def test_minilm_takes_steps_on_real_reviews(minilm_folder, fetch_or_skip, tmp_path):
-    """A few steps, no epoch: both tasks' losses are there and fall, and the file is small."""
+    """A few steps, no epoch: both tasks' losses exist and decrease, and the file is small."""
     from tfrs_distill.data.clothing_reviews import clothing_reviews
 
     examples = fetch_or_skip(clothing_reviews).examples
@@ -474,7 +476,7 @@ def test_minilm_takes_steps_on_real_reviews(minilm_folder, fetch_or_skip, tmp_pa
     ranker = BertTextRanker(TextEncoder(minilm_folder), tasks, max_length=48, seed=0)
     losses = ranker.fit(some, num_epochs=3, batch_size=16, num_layers=2)
     assert len(losses) == 18
-    # What the mean alone costs: the entropy of the share and the variance of the ratings.
+    # The loss of the mean alone: the entropy of the share and the variance of the ratings.
     of_means = -share * np.log(share) - (1 - share) * np.log(1 - share)
     of_means += np.var(some.labels["rating"])
     assert 0.5 * of_means < np.mean(losses[:4]) < 2 * of_means

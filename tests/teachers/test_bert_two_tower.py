@@ -1,4 +1,4 @@
-"""The default teacher: its scores, its fingerprint, its round trips, what it learns from text."""
+"""The default teacher: its scores, its fingerprint, its round trips, and learning from text."""
 
 import math
 
@@ -35,7 +35,7 @@ def windows():
     return random_windows(num_items=NUM_ITEMS, max_history=4)
 
 
-def test_an_item_is_its_id_its_text_and_its_bias():
+def test_an_item_is_the_sum_of_id_text_and_bias():
     teacher = teacher_of()
     items = teacher.candidate_tower
     kernel, offset = items.projection.get_weights()
@@ -90,7 +90,7 @@ def test_untrained_without_embeddings_its_loss_is_ln_num_items(windows):
         np.testing.assert_allclose(loss, math.log(NUM_ITEMS), rtol=1e-6)
 
 
-def test_fingerprint_names_every_weight_and_argument():
+def test_fingerprint_depends_on_every_weight_and_argument():
     same = teacher_of().fingerprint()
     assert teacher_of().fingerprint() == same
     assert len(same) == 64
@@ -102,7 +102,7 @@ def test_fingerprint_names_every_weight_and_argument():
 
 
 @pytest.mark.nightly
-def test_seed_fixes_what_is_learnt(windows):
+def test_seed_fixes_the_training(windows):
     def curve(seed):
         teacher = teacher_of(random_weights=False, dropout=0.3, seed=seed)
         teacher.compile(optimizer=tf.keras.optimizers.Adam(0.05))
@@ -141,7 +141,7 @@ def test_save_and_load(tmp_path, windows, num_blocks):
     np.testing.assert_array_equal(again.logits(batch, items), teacher.logits(batch, items))
 
 
-def test_training_after_loading_changes_both_sides(tmp_path, windows):
+def test_training_after_loading_changes_both_towers(tmp_path, windows):
     teacher = teacher_of()
     teacher.save(tmp_path / "teacher.keras")
     again = tf.keras.models.load_model(tmp_path / "teacher.keras")
@@ -153,8 +153,8 @@ def test_training_after_loading_changes_both_sides(tmp_path, windows):
     assert abs(read - teacher.candidate_tower.embed(items)).numpy().max() > 1e-3
 
 
-def test_text_tells_where_an_item_belongs_that_was_never_met():
-    """Even items follow even ones; item 9 and item 10 are only known by their text."""
+def test_text_gives_the_group_of_a_cold_start_item():
+    """Even items follow even ones; items 9 and 10 have only their texts."""
     num_items = 10
     vectors = np.zeros((num_items, 2), np.float32)
     vectors[np.arange(num_items), np.arange(num_items) % 2] = 1.0

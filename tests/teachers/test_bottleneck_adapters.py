@@ -1,4 +1,4 @@
-"""Adapters against float64 NumPy: what one computes, where it stands, what trains."""
+"""Adapters against float64 NumPy: their outputs, their place, their trained weights."""
 
 import math
 
@@ -41,7 +41,7 @@ def test_the_layer_adds_a_bottleneck_to_its_outputs():
     np.testing.assert_allclose(layer(tf.constant(inputs, tf.float32)), expected, rtol=1e-4)
 
 
-def test_untrained_they_change_no_bit_but_would_learn(encoder):
+def test_untrained_they_change_no_bit_but_have_gradients(encoder):
     before = encoder.encode(TEXTS)
     attached = BottleneckAdapters(width=4).attach(encoder)
     np.testing.assert_array_equal(encoder.encode(TEXTS), before)
@@ -50,16 +50,14 @@ def test_untrained_they_change_no_bit_but_would_learn(encoder):
         loss = tf.reduce_sum(vectors[:, 0])
     ups = [v for name, v in attached._variables.items() if name.endswith(".up")]
     assert len(ups) == 4
-    for gradient in tape.gradient(loss, ups):  # at 0 only where D were 0, too
+    for gradient in tape.gradient(loss, ups):  # 0 only if D were 0, too
         assert abs(gradient.numpy()).max() > 1e-6
 
 
 @pytest.mark.parametrize(
     "target, place", [("attention_output", "attention.output.dense"), ("output", "output.dense")]
 )
-def test_an_adapter_stands_after_the_dense_and_before_the_residual(
-    encoder, tiny_bert, target, place
-):
+def test_an_adapter_is_after_the_dense_and_before_the_residual(encoder, tiny_bert, target, place):
     """With D = 0 it adds the constant gelu(d) U + u, which is an offset of the dense layer."""
     attached = BottleneckAdapters(width=4).attach(encoder)
     random = np.random.default_rng(0)
@@ -77,16 +75,16 @@ def test_an_adapter_stands_after_the_dense_and_before_the_residual(
         np.testing.assert_allclose(vector, mean / np.linalg.norm(mean), atol=1e-5)
 
 
-def test_what_trains_are_the_adapters_and_the_normalisations(encoder):
+def test_only_adapters_and_normalisations_are_trained(encoder):
     attached = BottleneckAdapters(width=4).attach(encoder)
-    # Two adapters and two normalisations a layer, two layers.
+    # Two adapters and two normalisations per layer, two layers.
     adapter = 16 * 4 + 4 + 4 * 16 + 16
     assert attached.num_parameters == 2 * (2 * adapter + 2 * (16 + 16))
     norm = encoder.model.bert.encoder.layer[0].bert_output.LayerNorm
     assert any(variable is norm.gamma for variable in attached.trainable_variables)
 
 
-def test_detaching_puts_the_normalisations_back(encoder):
+def test_detaching_restores_the_normalisations(encoder):
     before = encoder.encode(TEXTS)
     attached = BottleneckAdapters(width=4).attach(encoder)
     for variable in attached.trainable_variables:
@@ -103,6 +101,6 @@ def test_they_cannot_be_merged(encoder):
 
 
 @pytest.mark.parametrize("width", [0, 2.5])
-def test_a_width_that_is_no_number_of_units_is_refused(width):
+def test_an_invalid_width_is_refused(width):
     with pytest.raises(ValueError, match=rf"`width` must be a whole.*Received: width={width}"):
         BottleneckAdapters(width=width)

@@ -20,7 +20,7 @@ NUM_ITEMS = 6
 
 
 def planted(sharpness, num_rows=20_000, seed=0):
-    """Windows whose labels are drawn from softmax(table); a teacher that says sharpness * table."""
+    """Windows whose labels are drawn from softmax(table); a teacher of logits sharpness * table."""
     random = np.random.default_rng(seed)
     table = random.normal(size=(num_rows, NUM_ITEMS))
     labels = (table + random.gumbel(size=table.shape)).argmax(axis=1) + 1
@@ -30,13 +30,13 @@ def planted(sharpness, num_rows=20_000, seed=0):
         np.ones((num_rows, 1), np.int32),
         labels[:, None].astype(np.int32),
     )
-    said = tf.constant(sharpness * table, tf.float32)
+    output = tf.constant(sharpness * table, tf.float32)
 
-    def ask(batch, candidate_ids):
+    def call(batch, candidate_ids):
         rows = tf.boolean_mask(batch[columns.EXAMPLE_ID], batch[columns.LABELS][:, 0] > 0)
-        return tf.gather(tf.gather(said, rows), candidate_ids - 1, axis=1)
+        return tf.gather(tf.gather(output, rows), candidate_ids - 1, axis=1)
 
-    return windows, FunctionTeacher(ask, fingerprint=str(sharpness)), table, labels - 1
+    return windows, FunctionTeacher(call, fingerprint=str(sharpness)), table, labels - 1
 
 
 def cross_entropy(logits, labels):
@@ -46,7 +46,7 @@ def cross_entropy(logits, labels):
 
 
 @pytest.mark.parametrize("sharpness", [0.02, 1.0, 30.0])
-def test_it_finds_the_temperature_that_undoes_a_scale(sharpness):
+def test_it_finds_the_temperature_that_reverses_a_scale(sharpness):
     windows, teacher, table, labels = planted(sharpness)
     found = fit_temperature(teacher, windows, batch_size=5000)
     # The maximum-likelihood scale of 20,000 draws has a standard error near 1 %.
@@ -60,7 +60,7 @@ def test_it_finds_the_temperature_that_undoes_a_scale(sharpness):
     assert found.loss_after < min(grid)
 
 
-def test_dislikes_are_no_labels():
+def test_dislikes_are_not_labels():
     windows, teacher, table, labels = planted(1.0, num_rows=300)
     disliked = labels % 2 == 1
     weights = np.where(disliked, -1.0, 5.0)[:, None]
@@ -83,7 +83,7 @@ def test_the_ends_of_the_search():
     assert fit_temperature(wrong, windows).temperature == pytest.approx(1e4)
 
 
-def test_seen_items_may_be_left_out_but_never_the_label():
+def test_seen_items_can_be_excluded_but_never_the_label():
     windows = Windows(
         tiny_catalogue(3),
         np.zeros(2, np.int32),
@@ -95,7 +95,7 @@ def test_seen_items_may_be_left_out_but_never_the_label():
     plain = fit_temperature(teacher, windows)
     assert plain.loss_before == pytest.approx(math.log(10))
     without = fit_temperature(teacher, windows, exclude_seen=True)
-    # Row 1 has only its label left; row 2 has items 1 and 2 beside it.
+    # Row 1 has only its label left; row 2 also items 1 and 2.
     assert without.loss_before == pytest.approx(math.log(10) / 2)
 
 
@@ -107,8 +107,8 @@ def test_only_existing_items_are_candidates():
         windows.catalogue, windows.users, windows.history,
         np.where(labels[:, None] == 2, 0, windows.labels).astype(np.int32), candidates=exists,
     )  # fmt: skip
-    asked = FunctionTeacher(lambda batch, ids: rows_said(batch, ids, table))
-    found = fit_temperature(asked, kept, batch_size=500)
+    requested = FunctionTeacher(lambda batch, ids: rows_said(batch, ids, table))
+    found = fit_temperature(requested, kept, batch_size=500)
     expected = cross_entropy(
         table[rows][:, exists], np.searchsorted(np.flatnonzero(exists), labels[rows])
     )
@@ -125,7 +125,7 @@ def rows_said(batch, ids, table):
     return tf.gather(tf.gather(tf.constant(table), there), ids - 1, axis=1)
 
 
-def test_what_it_refuses():
+def test_invalid_input_is_refused():
     windows, _, _, _ = planted(1.0, num_rows=5)
     broken = FunctionTeacher(lambda batch, ids: tf.fill([5, 6], math.nan))
     with pytest.raises(InputError, match="hold NaN or infinite values"):
@@ -168,7 +168,7 @@ def test_a_calibrated_teacher_divides_by_the_temperature_and_stays_factorised():
     assert not hasattr(plain, "encode_queries") and not hasattr(plain, "encode_candidates")
 
 
-def test_the_fingerprint_follows_teacher_and_temperature():
+def test_the_fingerprint_depends_on_teacher_and_temperature():
     one = FunctionTeacher(len, fingerprint="one")
     prints = [
         Calibrated(one, 2.0),
@@ -179,7 +179,7 @@ def test_the_fingerprint_follows_teacher_and_temperature():
     assert Calibrated(one, 2).fingerprint() == prints[0].fingerprint()
 
 
-def test_held_out_windows_ask_for_each_positive_once_after_what_came_before():
+def test_held_out_windows_have_each_positive_once_after_its_history():
     queries = Queries(
         tiny_catalogue(20),
         np.array([4, 9], np.int32),
@@ -231,7 +231,9 @@ def test_a_calibrated_model_with_a_temperature_of_its_own_is_factorised_by_both(
     np.testing.assert_allclose(said.logits(batch, items), factors, rtol=1e-5)
 
 
-def test_calibration_leaves_the_order_as_it_was():
+def test_calibration_does_not_change_the_order():
     scores = FunctionTeacher(lambda batch, ids: batch["scores"])
-    said = Calibrated(scores, 0.01).logits({"scores": tf.constant([[0.3, 0.9, 0.1]])}, tf.range(3))
-    np.testing.assert_array_equal(np.argsort(said), [[2, 0, 1]])
+    output = Calibrated(scores, 0.01).logits(
+        {"scores": tf.constant([[0.3, 0.9, 0.1]])}, tf.range(3)
+    )
+    np.testing.assert_array_equal(np.argsort(output), [[2, 0, 1]])

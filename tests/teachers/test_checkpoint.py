@@ -1,4 +1,4 @@
-"""Every layout of a checkpoint's files gives the same weights, and every damaged one an error."""
+"""Every layout of a checkpoint's files gives the same weights, and every damage is an error."""
 
 import json
 import shutil
@@ -27,7 +27,7 @@ def model(tiny_bert):
 
 @pytest.fixture
 def copy(tiny_bert, tmp_path):
-    """A folder that a test may damage."""
+    """A folder that a test can damage."""
     return shutil.copytree(tiny_bert[0], tmp_path / "bert")
 
 
@@ -45,7 +45,7 @@ def load(folder):
 def assert_same_weights(folder, model, *, rtol=0.0, without=()):
     loaded = load(folder)[1]
     pairs = list(zip(loaded.weights, model.weights, strict=True))
-    assert len(pairs) == 39  # 5 of the embeddings, 16 a layer, 2 of the pooler
+    assert len(pairs) == 39  # 5 of the embeddings, 16 per layer, 2 of the pooler
     for own, expected in pairs:
         if not any(part in own.name for part in without):
             np.testing.assert_allclose(own.numpy(), expected.numpy(), rtol=rtol, err_msg=own.name)
@@ -83,7 +83,7 @@ def test_shards_of_safetensors_are_those_of_the_index(tiny_bert, bare, model):
 
 
 @pytest.mark.parametrize("shards", ["5GB", "5KB"])
-def test_files_that_transformers_writes_in_tensorflow(bare, model, shards):
+def test_tensorflow_files_of_transformers(bare, model, shards):
     model.save_pretrained(bare, safe_serialization=True, max_shard_size=shards)
     assert (len(weight_files(bare)) > 1) == (shards == "5KB")
     with safetensors.safe_open(weight_files(bare)[0], "np") as file:
@@ -114,7 +114,7 @@ def test_shards_of_pytorch_files_are_those_of_the_index(tiny_bert, bare, model):
     assert_same_weights(bare, model)
 
 
-def test_the_names_of_the_first_berts_are_understood(tiny_bert, bare, model):
+def test_the_names_of_the_first_berts_are_read(tiny_bert, bare, model):
     """Until 2019 the weights of a normalisation were called gamma and beta."""
     old = {
         f"bert.{name}".replace("Norm.weight", "Norm.gamma").replace("Norm.bias", "Norm.beta"): w
@@ -124,26 +124,26 @@ def test_the_names_of_the_first_berts_are_understood(tiny_bert, bare, model):
     assert_same_weights(bare, model)
 
 
-def test_safetensors_come_before_the_pytorch_file(tiny_bert, copy, model):
+def test_safetensors_take_precedence_over_the_pytorch_file(tiny_bert, copy, model):
     write_bin(copy / "pytorch_model.bin", {name: 0 * w for name, w in tiny_bert[1].items()})
     assert weight_files(copy) == [copy / "model.safetensors"]
     assert_same_weights(copy, model)
 
 
-# Half of the distance between neighbouring numbers: 10 and 7 bits behind the point.
+# Half of the distance between neighbouring numbers: 10 and 7 bits after the point.
 @pytest.mark.parametrize("kind, rtol", [(np.float16, 2.0**-11), (ml_dtypes.bfloat16, 2.0**-8)])
 @pytest.mark.parametrize("write", [write_safetensors, write_bin])
 def test_weights_in_half_precision(tiny_bert, bare, model, kind, rtol, write):
     name = {write_safetensors: "model.safetensors", write_bin: "pytorch_model.bin"}[write]
     write(bare / name, {name: weight.astype(kind) for name, weight in tiny_bert[1].items()})
-    # float16 has fixed steps of 2**-24 below 2**-14; no weight that matters is so small.
+    # float16 has fixed steps of 2**-24 below 2**-14; no relevant weight is so small.
     loaded = load(bare)[1]
     for own, expected in zip(loaded.weights, model.weights, strict=True):
         assert own.dtype == np.float32
         np.testing.assert_allclose(own.numpy(), expected.numpy(), rtol=rtol, atol=2.0**-25)
 
 
-def test_fingerprint_names_configuration_tokenizer_and_weights(tiny_bert, copy):
+def test_fingerprint_depends_on_configuration_tokenizer_and_weights(tiny_bert, copy):
     same = checkpoint_fingerprint(tiny_bert[0])
     assert checkpoint_fingerprint(copy) == same
     for name in ("config.json", "vocab.txt", "tokenizer_config.json", "model.safetensors"):
@@ -155,7 +155,7 @@ def test_fingerprint_names_configuration_tokenizer_and_weights(tiny_bert, copy):
     assert checkpoint_fingerprint(copy) == same
 
 
-def test_fingerprint_covers_every_shard(tiny_bert, bare):
+def test_fingerprint_depends_on_every_shard(tiny_bert, bare):
     write_shards(bare, tiny_bert[1], write_bin, "pytorch_model.bin")
     prints = {checkpoint_fingerprint(bare)}
     for path in weight_files(bare):
@@ -164,7 +164,7 @@ def test_fingerprint_covers_every_shard(tiny_bert, bare):
     assert len(prints) == 3
 
 
-def test_a_shard_that_is_missing_is_named(tiny_bert, bare):
+def test_a_missing_shard_is_named(tiny_bert, bare):
     write_shards(bare, tiny_bert[1], write_safetensors, "model.safetensors")
     (bare / "model-00002-of-00002.safetensors").unlink()
     with pytest.raises(
@@ -176,9 +176,9 @@ def test_a_shard_that_is_missing_is_named(tiny_bert, bare):
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"weight_map": 3}'])
-def test_an_index_that_is_none(bare, content):
+def test_an_invalid_index(bare, content):
     (bare / "model.safetensors.index.json").write_text(content)
-    with pytest.raises(InputError, match="is no index of weights files"):
+    with pytest.raises(InputError, match="is not an index of weights files"):
         checkpoint_folder(bare)
 
 
@@ -204,7 +204,7 @@ def test_a_model_with_a_decoder_is_refused(bare):
 
 
 def test_weights_of_a_model_with_a_head(copy, model):
-    """Checkpoints of a BERT for a task write every name with a prefix, and have no pooler."""
+    """Checkpoints of a BERT for a task have a prefix in every name, and no pooler."""
     weights = safetensors.numpy.load_file(copy / "model.safetensors")
     weights = {f"bert.{n}": w for n, w in weights.items() if not n.startswith("pooler")}
     weights["classifier.weight"] = np.zeros((2, 16), np.float32)
@@ -246,7 +246,7 @@ def test_truncated_weights(copy, keep):
         load(copy)
 
 
-def test_a_config_that_is_no_json(copy):
+def test_a_config_that_is_not_json(copy):
     (copy / "config.json").write_text('{"model_type": "be')
     with pytest.raises(InputError, match="cannot be read"):
         load(copy)
@@ -260,7 +260,7 @@ def naming(request, copy, model):
     return copy
 
 
-def test_weights_that_are_missing_are_counted(naming):
+def test_missing_weights_are_counted(naming):
     weights = safetensors.numpy.load_file(naming / "model.safetensors")
     lost = [name for name in weights if "layer" in name and "1" in name and "query" in name]
     assert len(lost) == 2
@@ -294,12 +294,12 @@ def test_a_folder_that_does_not_exist(name):
         load(name)
 
 
-def test_a_file_is_no_folder(copy):
+def test_a_file_is_not_a_folder(copy):
     with pytest.raises(InputError, match=r"must be a folder or a Hub name.*config\.json is a file"):
         load(copy / "config.json")
 
 
-def test_a_hub_that_does_not_answer(monkeypatch):
+def test_an_unreachable_hub(monkeypatch):
     def refuse(*args, **kwargs):
         raise ConnectionError("no route\nto host")
 
@@ -340,18 +340,18 @@ def hub(monkeypatch, tiny_bert, tmp_path):
 DESCRIBED = ["config.json", "tokenizer_config.json", "vocab.txt"]
 
 
-def test_a_name_is_fetched_from_the_hub_without_what_is_not_read(hub, model):
+def test_a_name_is_fetched_from_the_hub_without_unused_files(hub, model):
     assert_same_weights("owner/model", model)
     assert sorted(hub[1]) == sorted([*DESCRIBED, "model.safetensors"])
 
 
-def test_the_pytorch_file_is_fetched_only_where_there_are_no_safetensors(hub, model):
+def test_the_pytorch_file_is_fetched_only_without_safetensors(hub, model):
     (hub[0] / "model.safetensors").unlink()
     assert_same_weights("owner/model", model)
     assert sorted(set(hub[1])) == sorted([*DESCRIBED, "pytorch_model.bin"])
 
 
-def test_what_sentence_transformers_say_is_fetched_and_part_of_the_fingerprint(hub, model):
+def test_sentence_transformers_configuration_is_fetched_and_part_of_the_fingerprint(hub, model):
     for name in ("1_Pooling/config.json", "2_Dense/config.json", "2_Dense/model.safetensors"):
         (hub[0] / name).parent.mkdir(exist_ok=True)
         (hub[0] / name).write_text("{}")

@@ -1,4 +1,4 @@
-"""The wide network: it learns a planted product of ids, and what a student may not read."""
+"""The wide network learns a planted product of ids, and a column that a student cannot read."""
 
 import importlib
 
@@ -16,7 +16,7 @@ from tfrs_distill.teachers.row_logits import row_logits
 
 
 def planted(num_rows=600, seed=0):
-    """Even users like even items, odd users odd ones; the stars are what the moon's phase says."""
+    """Even users like even items, odd users odd ones; the moon's phase gives the stars."""
     random = np.random.default_rng(seed)
     users, items = random.integers(1, 9, num_rows), random.integers(1, 13, num_rows)
     moon = random.integers(1, 4, num_rows)
@@ -51,28 +51,28 @@ def teacher():
 
 
 @pytest.mark.nightly
-def test_it_learns_the_product_of_ids_and_what_only_it_may_read(teacher):
-    asked = planted(200, seed=1)
-    said = row_logits(teacher, asked)
-    assert ((said["like"][:, 0] > 0) == (asked.labels["like"] == 1)).mean() > 0.95
-    stars = 1 + (said["stars"] > 0).sum(axis=1)
-    assert (stars == asked.labels["stars"]).mean() > 0.95
-    blind = row_logits(trained(planted(), "user_id", epochs=4), asked)  # it cannot see the moon
-    assert (1 + (blind["stars"] > 0).sum(axis=1) == asked.labels["stars"]).mean() < 0.6
+def test_it_learns_the_product_of_ids_and_the_privileged_column(teacher):
+    held_out = planted(200, seed=1)
+    output = row_logits(teacher, held_out)
+    assert ((output["like"][:, 0] > 0) == (held_out.labels["like"] == 1)).mean() > 0.95
+    stars = 1 + (output["stars"] > 0).sum(axis=1)
+    assert (stars == held_out.labels["stars"]).mean() > 0.95
+    blind = row_logits(trained(planted(), "user_id", epochs=4), held_out)  # it has no moon column
+    assert (1 + (blind["stars"] > 0).sum(axis=1) == held_out.labels["stars"]).mean() < 0.6
 
 
-def test_the_logits_of_every_row_come_in_order(teacher, monkeypatch):
-    asked = planted(50, seed=2)
+def test_the_logits_of_every_row_are_in_order(teacher, monkeypatch):
+    held_out = planted(50, seed=2)
     monkeypatch.setattr(importlib.import_module(row_logits.__module__), "BATCH_SIZE", 16)
-    said = row_logits(teacher, asked)
+    output = row_logits(teacher, held_out)
     batch = {
-        "item_id": tf.constant(asked.features["item_id"]),
-        "user_id": tf.constant(asked.users),
-        "moon": tf.constant(asked.features["moon"]),
+        "item_id": tf.constant(held_out.features["item_id"]),
+        "user_id": tf.constant(held_out.users),
+        "moon": tf.constant(held_out.features["moon"]),
     }
     expected = teacher.logits(batch)  # without dropout
-    assert list(said) == ["like", "stars"] and said["stars"].shape == (50, 2)
-    for task, logits in said.items():
+    assert list(output) == ["like", "stars"] and output["stars"].shape == (50, 2)
+    for task, logits in output.items():
         assert logits.dtype == np.float32
         np.testing.assert_allclose(logits, expected[task], atol=1e-5)
 
@@ -85,18 +85,18 @@ def test_it_is_wider_than_a_student_by_default():
     assert teacher.num_parameters > 2 * student.num_parameters
 
 
-def test_saved_and_loaded_it_says_the_same(teacher, tmp_path):
+def test_a_loaded_one_returns_the_same(teacher, tmp_path):
     teacher.save(tmp_path / "teacher.keras")
     loaded = tf.keras.models.load_model(tmp_path / "teacher.keras")
     assert type(loaded) is DeepCrossTeacher
     assert tf.keras.utils.get_registered_name(DeepCrossTeacher) == "tfrs_distill>DeepCrossTeacher"
     assert loaded.fingerprint() == teacher.fingerprint()
-    said, expected = (row_logits(model, planted(20)) for model in (loaded, teacher))
-    for task in said:
-        np.testing.assert_allclose(said[task], expected[task], atol=1e-6)
+    output, expected = (row_logits(model, planted(20)) for model in (loaded, teacher))
+    for task in output:
+        np.testing.assert_allclose(output[task], expected[task], atol=1e-6)
 
 
-def test_a_configuration_comes_back_with_its_own_sizes():
+def test_a_configuration_keeps_its_sizes():
     tasks = [Regression("rating", 1, 5)]
     teacher = DeepCrossTeacher(
         features("user_id"), tasks, num_cross_layers=1, hidden_units=(7,), dropout=0.4, name="wide"

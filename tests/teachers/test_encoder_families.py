@@ -16,13 +16,13 @@ TEXTS = (
     "saloon film 3",
     "the king's horse",
 )
-# float32 through 2 layers of width 16, in batches that add in another order: about 1e-6.
+# float32 through 2 layers of width 16, in batches with another summation order: about 1e-6.
 ATOL = 1e-5
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def checkpoint(request, tmp_path_factory):
-    """`(folder, model)`: the files, and the model that wrote them."""
+    """`(folder, model)`: the files, and their source model."""
     folder = tmp_path_factory.mktemp("families") / request.param
     return folder, write_tiny_checkpoint(folder, request.param)
 
@@ -58,9 +58,7 @@ def unit(vectors):
 
 
 @pytest.mark.parametrize("pooling", POOL)
-def test_vectors_are_the_pooled_outputs_of_the_model_that_wrote_the_files(
-    encoders, hidden_states, pooling
-):
+def test_vectors_are_the_pooled_outputs_of_the_source_model(encoders, hidden_states, pooling):
     encoder = encoders[pooling]
     expected = unit(np.array([POOL[pooling](hidden_states(text)) for text in TEXTS]))
     for batch_size in (1, 4, 64):
@@ -70,14 +68,14 @@ def test_vectors_are_the_pooled_outputs_of_the_model_that_wrote_the_files(
     assert abs(expected[:, None] - expected[None])[~np.eye(len(TEXTS), dtype=bool)].max() > 0.1
 
 
-def test_the_company_of_a_text_does_not_change_its_vector(encoders):
+def test_other_texts_of_a_batch_do_not_change_a_vector(encoders):
     long = "galaxy rocket " * 4
     for encoder in encoders.values():
         alone = encoder.encode([TEXTS[0]])[0]
         np.testing.assert_allclose(encoder.encode([long, TEXTS[0]])[1], alone, atol=ATOL)
 
 
-def test_padding_carries_the_families_own_id_and_no_weight(checkpoint, encoders):
+def test_padding_has_the_familys_id_and_no_weight(checkpoint, encoders):
     encoder = encoders["mean"]
     padding = {"bert": 0, "distilbert": 0, "roberta": 1}[checkpoint[1].config.model_type]
     input_ids, mask = encoder.tokenize(TEXTS)
@@ -86,7 +84,7 @@ def test_padding_carries_the_families_own_id_and_no_weight(checkpoint, encoders)
     np.testing.assert_allclose(vectors, encoder.encode(TEXTS), atol=ATOL)
 
 
-def test_all_positions_can_be_used_and_not_one_more(checkpoint, encoders, hidden_states):
+def test_all_positions_can_be_used_but_no_more(checkpoint, encoders, hidden_states):
     long = "1 2 3 4 5 6 7 8 9 0 " * 8
     encoder = encoders["mean"]
     assert encoder.tokenize([long])[0].shape == (1, MAX_TOKENS)
@@ -99,14 +97,14 @@ def test_all_positions_can_be_used_and_not_one_more(checkpoint, encoders, hidden
         TextEncoder(checkpoint[0], max_length=65)
 
 
-def test_windows_of_a_long_text_are_read_with_their_special_tokens(checkpoint, hidden_states):
+def test_windows_of_a_long_text_have_their_special_tokens(checkpoint, hidden_states):
     encoder = TextEncoder(checkpoint[0], max_length=16, long_texts="windows")
     text = "film 1 2 3 4 5 6 7 8 9 0 king 1 2 3 4 5 6"
     special = encoder.tokenizer("")["input_ids"]
     content = encoder.tokenizer(text)["input_ids"][1:-1]
     assert len(special) == 2 and len(content) > 14
     total, count = np.zeros(16), 0
-    for start in range(0, len(content), 14):  # 16 less the two special ones
+    for start in range(0, len(content), 14):  # 16 without the two special ones
         window = [special[0], *content[start : start + 14], special[1]]
         total, count = total + hidden_states(window).sum(axis=0), count + len(window)
     np.testing.assert_allclose(encoder.encode([text])[0], unit(total / count), atol=ATOL)

@@ -1,4 +1,4 @@
-"""The ensemble: probabilities by hand and in float64, weights, and what it refuses."""
+"""The ensemble: probabilities by hand and in float64, weights, and errors."""
 
 import math
 
@@ -15,8 +15,8 @@ from tfrs_distill.teachers.function_teacher import FunctionTeacher
 from tfrs_distill.teachers.item_item_teacher import ItemItemTeacher
 
 
-class Said:
-    """Says the same of every batch; its columns are the candidates asked for."""
+class FixedTeacher:
+    """Returns the same for every batch; its columns are the given candidates."""
 
     def __init__(self, logits, name="said"):
         self.table, self.name = np.asarray(logits, np.float32), name
@@ -32,14 +32,16 @@ LN = math.log
 
 
 def test_by_hand():
-    both = Ensemble([Said([[LN(3), 0.0]]), Said([[0.0, LN(4)]])], weights=[3.0, 1.0])
+    both = Ensemble(
+        [FixedTeacher([[LN(3), 0.0]]), FixedTeacher([[0.0, LN(4)]])], weights=[3.0, 1.0]
+    )
     # 3/4 of [3/4, 1/4] and 1/4 of [1/5, 4/5]
     expected = [0.75 * 0.75 + 0.25 * 0.2, 0.75 * 0.25 + 0.25 * 0.8]
     np.testing.assert_allclose(np.exp(both.logits({}, tf.range(2))), [expected], rtol=1e-6)
 
 
 def test_the_geometric_mean_by_hand():
-    teachers = [Said([[LN(16), 0.0, 0.0]]), Said([[0.0, LN(81), 0.0]])]
+    teachers = [FixedTeacher([[LN(16), 0.0, 0.0]]), FixedTeacher([[0.0, LN(81), 0.0]])]
     both = Ensemble(teachers, weights=[3.0, 1.0], mean="geometric")
     # 16**(3/4) = 8 and 81**(1/4) = 3, of 8 + 3 + 1
     expected = [[8 / 12, 3 / 12, 1 / 12]]
@@ -50,19 +52,19 @@ def test_the_geometric_mean_by_hand():
 @pytest.mark.parametrize(
     "mean, tasks", [("median", []), ("geometric", [Regression("rating", 1.0, 5.0)])]
 )
-def test_a_mean_that_is_none_is_refused(mean, tasks):
+def test_an_invalid_mean_is_refused(mean, tasks):
     with pytest.raises(ValueError, match='`mean` must be "arithmetic" or, without `tasks`, "geo'):
-        Ensemble([Said([[0.0]])] * 2, tasks=tasks, mean=mean)
+        Ensemble([FixedTeacher([[0.0]])] * 2, tasks=tasks, mean=mean)
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 60.0])
-def test_float64_reference_among_the_candidates_asked_for(scale):
+def test_float64_reference_for_the_given_candidates(scale):
     random = np.random.default_rng(0)
     tables, weights = scale * random.normal(size=(3, 5, 7)), np.array([0.5, 0.2, 0.3])
-    ensemble = Ensemble([Said(table) for table in tables], weights * 10)
+    ensemble = Ensemble([FixedTeacher(table) for table in tables], weights * 10)
     candidates = [6, 0, 3]
-    asked = tables[:, :, candidates]
-    odds = np.exp(asked - asked.max(axis=-1, keepdims=True))
+    requested = tables[:, :, candidates]
+    odds = np.exp(requested - requested.max(axis=-1, keepdims=True))
     odds /= odds.sum(axis=-1, keepdims=True)
     expected = np.log(np.einsum("k,krc->rc", weights, odds))
     # float32 logits of size `scale` are rounded by up to 6e-8 of it, several times over.
@@ -71,16 +73,16 @@ def test_float64_reference_among_the_candidates_asked_for(scale):
     )
 
 
-def test_a_teacher_shifted_by_a_constant_says_the_same():
+def test_a_constant_shift_of_a_teacher_changes_nothing():
     one, other = [[0.0, 1.0, 3.0]], [[2.0, 0.0, -1.0]]
-    plain = Ensemble([Said(one), Said(other)])
-    shifted = Ensemble([Said(np.add(one, 50.0)), Said(other)])
+    plain = Ensemble([FixedTeacher(one), FixedTeacher(other)])
+    shifted = Ensemble([FixedTeacher(np.add(one, 50.0)), FixedTeacher(other)])
     ids = tf.range(3)
     # 50 costs two decimal digits of float32's seven.
     np.testing.assert_allclose(plain.logits({}, ids), shifted.logits({}, ids), atol=1e-5)
 
 
-def test_members_of_every_kind_mix_and_calibration_makes_a_flat_one_count():
+def test_members_of_every_kind_and_calibration_increases_a_flat_ones_influence():
     windows = random_windows(num_users=8, num_items=9)
     batch = next(iter(windows.batches(8)))
     ids = tf.range(1, 10)
@@ -89,18 +91,18 @@ def test_members_of_every_kind_mix_and_calibration_makes_a_flat_one_count():
     rows = len(flat.logits(batch, ids))
     scores = FunctionTeacher(lambda batch, ids: tf.zeros([rows, tf.size(ids)]))
     members = [Calibrated(flat, 0.05), tower, scores]
-    said = tf.function(Ensemble(members).logits)(batch, ids)
+    output = tf.function(Ensemble(members).logits)(batch, ids)
     parts = [np.float64(member.logits(batch, ids)) for member in members]
     odds = [np.exp(part - part.max(axis=1, keepdims=True)) for part in parts]
     expected = np.mean([part / part.sum(axis=1, keepdims=True) for part in odds], axis=0)
-    np.testing.assert_allclose(np.exp(said), expected, rtol=1e-4)  # exponents of float32 logits
+    np.testing.assert_allclose(np.exp(output), expected, rtol=1e-4)  # exponents of float32 logits
     uncalibrated = np.exp(Ensemble([flat, scores]).logits(batch, ids))
     calibrated = np.exp(Ensemble([members[0], scores]).logits(batch, ids))
     assert uncalibrated.std() < 0.2 * calibrated.std()
 
 
-def test_the_fingerprint_follows_members_weights_and_order():
-    a, b = Said([[0.0]], "a"), Said([[0.0]], "b")
+def test_the_fingerprint_depends_on_members_weights_and_order():
+    a, b = FixedTeacher([[0.0]], "a"), FixedTeacher([[0.0]], "b")
     prints = {
         Ensemble([a, b]).fingerprint(),
         Ensemble([b, a]).fingerprint(),
@@ -121,6 +123,6 @@ def test_the_fingerprint_follows_members_weights_and_order():
         (2, [1.0, math.inf], "finite and above 0"),
     ],
 )
-def test_what_it_refuses(num_teachers, weights, words):
+def test_invalid_arguments_are_refused(num_teachers, weights, words):
     with pytest.raises(ValueError, match=words):
-        Ensemble([Said([[0.0]])] * num_teachers, weights)
+        Ensemble([FixedTeacher([[0.0]])] * num_teachers, weights)

@@ -1,4 +1,4 @@
-"""Fine-tuning a tiny BERT: what learns, what stays, and that the teacher then reads the new one."""
+"""Fine-tuning a tiny BERT: which weights change, and that the teacher then uses the new ones."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def windows():
 
 @pytest.fixture
 def eagerly():
-    """Few steps are sooner done than traced."""
+    """A few eager steps are faster than tracing."""
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
@@ -54,7 +54,7 @@ def teacher_of(encoder, dropout=0.0):
 
 
 def weights_of(encoder):
-    """The encoder's own weights by name, pooler left out."""
+    """The encoder's weights by name, without the pooler."""
     found = {v.name.split("/", 1)[1]: v.numpy() for v in encoder.model.weights if "/" in v.name}
     return {name: value for name, value in found.items() if "pooler" not in name}
 
@@ -70,7 +70,7 @@ def weights_of(encoder):
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_the_loss_falls_and_only_what_is_tuned_changes(encoder, windows, tuning, rate, trained):
+def test_the_loss_decreases_and_only_tuned_weights_change(encoder, windows, tuning, rate, trained):
     teacher, steps = teacher_of(encoder), []
     before, vectors = weights_of(encoder), encoder.encode(TEXTS)
     ids = teacher.candidate_tower.id_embeddings.numpy()
@@ -93,7 +93,9 @@ def test_the_loss_falls_and_only_what_is_tuned_changes(encoder, windows, tuning,
         moves = trained is not None and all(part in name for part in trained.split(".*"))
         if not moves:
             np.testing.assert_array_equal(after[name], value, err_msg=name)
-        elif "key/bias" not in name and "position" not in name:  # softmax does not see a key's bias
+        elif (
+            "key/bias" not in name and "position" not in name
+        ):  # softmax does not depend on a key's bias
             assert abs(after[name] - value).max() > 1e-4, name
     assert abs(teacher.candidate_tower.id_embeddings.numpy() - ids).max() > 1e-3
     # Afterwards the teacher's text vectors are the tuned encoder's, and new ones.
@@ -110,8 +112,8 @@ def test_the_loss_falls_and_only_what_is_tuned_changes(encoder, windows, tuning,
         np.testing.assert_array_equal(encoder.encode(TEXTS), vectors)
 
 
-def test_the_first_loss_is_the_frozen_teachers_own(encoder, windows, eagerly):
-    # All items are read and all windows taken, so the sampled cross-entropy is the whole one.
+def test_the_first_loss_is_the_frozen_teachers(encoder, windows, eagerly):
+    # All items and all windows are used, so the sampled cross-entropy is the complete one.
     teacher = teacher_of(encoder)
     teacher.candidate_tower.biases.assign(tf.linspace(-1.0, 1.0, 13))
     teacher.compile(run_eagerly=True)
@@ -150,15 +152,15 @@ def test_the_first_loss_is_weighted_by_the_labels_weights(encoder, windows, eage
 
 
 def teacher_with(teacher, encoder):
-    """A copy, for a fine-tuning changes the towers."""
+    """A copy, because fine-tuning changes the towers."""
     copy = teacher_of(encoder)
     copy.set_weights(teacher.get_weights())
     return copy
 
 
-def test_a_loss_among_sampled_items_only(encoder, windows, eagerly):
-    # Of an untrained teacher without embeddings, ln(items read): 4 windows of one parity hold at
-    # most 6 items, one negative more makes at most 7 of 12.
+def test_a_loss_over_sampled_items_only(encoder, windows, eagerly):
+    # Of an untrained teacher without embeddings, ln(items read): 4 windows of one parity have at
+    # most 6 items, one more negative makes at most 7 of 12.
     teacher = BertTwoTower(np.zeros((12, 16)), max_history=4, embedding_dim=8, dropout=0.0, seed=0)
     teacher.candidate_tower.id_embeddings.assign(tf.zeros([13, 8]))
     teacher.candidate_tower.projection.kernel.assign(tf.zeros([16, 8]))
@@ -186,7 +188,7 @@ def test_chunks_of_any_size_train_the_same(folder, windows, eagerly):
         np.testing.assert_allclose(vectors_again, vectors, atol=2e-5)
 
 
-def test_the_texts_dropout_is_the_towers_own(folder, windows, eagerly):
+def test_the_texts_dropout_is_the_towers(folder, windows, eagerly):
     losses = []
     for rate in (0.0, 0.5):
         encoder = TextEncoder(folder)
@@ -214,8 +216,8 @@ def test_a_layers_first_step_is_its_share_of_the_learning_rate(encoder, windows,
         np.testing.assert_allclose(max(moved), rate, rtol=1e-2)  # float32 of weights near 1
 
 
-def test_warm_up_and_decay_set_the_size_of_the_steps(encoder, windows, eagerly):
-    # Two layers of the rising half: 1e-3 / 2 first; towers follow at their own peak.
+def test_warm_up_and_decay_determine_the_size_of_the_steps(encoder, windows, eagerly):
+    # Two steps of warm-up: 1e-3 / 2 first; towers follow their own peak.
     teacher = teacher_of(encoder)
     before, biases = weights_of(encoder), teacher.candidate_tower.biases.numpy()
 
@@ -245,7 +247,7 @@ def test_warm_up_and_decay_set_the_size_of_the_steps(encoder, windows, eagerly):
 
 
 @pytest.mark.nightly
-def test_weight_decay_shrinks_matrices_alone(folder, windows, eagerly):
+def test_weight_decay_applies_to_matrices_alone(folder, windows, eagerly):
     def trained(weight_decay):
         encoder = TextEncoder(folder)
         arguments = {"tuning": TopLayers(1), "num_steps": 1, "warmup_share": 0.0}
@@ -260,7 +262,7 @@ def test_weight_decay_shrinks_matrices_alone(folder, windows, eagerly):
     before, plain, decayed = weights_of(TextEncoder(folder)), trained(0.0), trained(10.0)
     for name in before:
         if "layer_._1" in name and before[name].ndim == 2:
-            # rate * decay = .01 of the weight as it was before the step.
+            # rate * decay = .01 of the weight before the step.
             np.testing.assert_allclose(
                 decayed[name] - plain[name], -0.01 * before[name], rtol=1e-2, atol=1e-5
             )
@@ -268,8 +270,8 @@ def test_weight_decay_shrinks_matrices_alone(folder, windows, eagerly):
             np.testing.assert_allclose(decayed[name], plain[name], atol=1e-7)
 
 
-def test_the_trained_bert_still_does_what_a_bert_does(encoder, windows, tmp_path, eagerly):
-    """The weights that come out, put into the NumPy BERT, give the teacher's text vectors."""
+def test_the_trained_weights_work_in_a_bert(encoder, windows, tmp_path, eagerly):
+    """The trained weights, in the NumPy BERT, give the teacher's text vectors."""
     teacher = teacher_of(encoder)
     finetune(teacher, encoder, windows, tuning=TopLayers(1), num_steps=3, learning_rate=1e-2)
     weights = write_tiny_bert(tmp_path / "same")
@@ -292,7 +294,7 @@ class Interrupted(BaseException):
 
 
 @pytest.mark.nightly
-def test_an_interrupted_training_goes_on_as_if_it_had_not_stopped(
+def test_an_interrupted_training_continues_as_without_interruption(
     folder, windows, tmp_path, eagerly
 ):
     def trained(name, stop_after=None):
@@ -361,7 +363,7 @@ def test_the_state_of_another_training_is_refused(folder, windows, tmp_path, eag
     ):
         with pytest.raises(InputError, match=words):
             train(**changed)
-    train(chunk_size=3)  # what does not change the result may differ
+    train(chunk_size=3)  # arguments that do not change the result may differ
 
 
 @pytest.mark.nightly
@@ -398,10 +400,12 @@ def test_wrong_arguments_are_refused(encoder, windows, arguments, words):
         finetune(teacher, encoder, windows, **arguments)
 
 
-def test_models_that_do_not_fit_are_refused(encoder, windows):
+def test_incompatible_models_are_refused(encoder, windows):
     teacher = BertTwoTower(np.zeros((12, 16)), max_history=5, embedding_dim=8, seed=0)
     with pytest.raises(ValueError, match="windows hold 4 items, but the teacher reads .* of 5"):
         finetune(teacher, encoder, windows)
     LoRA().attach(encoder)
-    with pytest.raises(ValueError, match="carries added layers, so it cannot be tuned with AllL"):
+    with pytest.raises(
+        ValueError, match="already has added layers, so it cannot be tuned with AllL"
+    ):
         finetune(teacher, encoder, windows, tuning=AllLayers())

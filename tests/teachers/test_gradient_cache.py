@@ -1,4 +1,4 @@
-"""Chunked gradients against the whole ones: the same numbers, one chunk on a tape at a time."""
+"""Chunked gradients compared with complete ones: equal numbers, one chunk on a tape at a time."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ DIM = 3
 
 
 class Model:
-    """Embeds ids (sparse gradients) and multiplies; the loss sees all pairs of vectors."""
+    """Embeds ids (sparse gradients) and multiplies; the loss uses all pairs of vectors."""
 
     def __init__(self):
         random = np.random.default_rng(0)
@@ -51,7 +51,7 @@ def chunks_of(sizes):
 
 
 def whole_in_numpy(model):
-    """Loss and its gradients by float64 difference quotients, so by the definition."""
+    """Loss and its gradients by float64 difference quotients, so by definition."""
     names = ("table", "kernel", "head")
     values = {n: getattr(model, n).numpy().astype(np.float64) for n in names}
     frozen = model.frozen.numpy().astype(np.float64)
@@ -87,11 +87,11 @@ def test_loss_and_gradients_are_those_without_chunks(sizes):
         # 1e-5: float32 sums of terms near 1.
         np.testing.assert_allclose(found, expected[name], rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(unused, [0.0, 0.0])
-    # Every chunk is read twice, but the last one once.
+    # Every chunk is read twice, except the last one.
     assert int(model.encoded) == 2 * len(IDS) - sizes[-1]
 
 
-def test_steps_add_up_until_they_are_cleared():
+def test_steps_are_summed_until_they_are_cleared():
     cache = cache_of(Model())
     cache.step(chunks_of([4, 5]), LABELS)
     once = [gradient.numpy() for gradient in cache.gradients]
@@ -102,7 +102,7 @@ def test_steps_add_up_until_they_are_cleared():
     assert all(not gradient.numpy().any() for gradient in cache.gradients)
 
 
-def test_weights_are_not_touched():
+def test_weights_are_not_changed():
     model = Model()
     before = [v.numpy() for v in (model.table, model.kernel, model.frozen, model.head)]
     cache_of(model).step(chunks_of([4, 5]), LABELS)

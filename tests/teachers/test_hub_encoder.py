@@ -1,4 +1,4 @@
-"""SavedModel encoders made on the spot, against their arithmetic in NumPy."""
+"""SavedModel encoders created by the test, against their arithmetic in NumPy."""
 
 import gc
 import shutil
@@ -22,7 +22,7 @@ def counts_in_numpy(texts):
 
 
 class Counts(tf.Module):
-    """Strings to counts: what prepares the inputs."""
+    """Strings to counts: a preprocessor."""
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def __call__(self, texts):
@@ -32,7 +32,7 @@ class Counts(tf.Module):
 
 
 class Product(tf.Module):
-    """Counts to vectors, or to several outputs as a BERT of TF Hub gives."""
+    """Counts to vectors, or to several outputs like a BERT of TF Hub."""
 
     def __init__(self, several=False):
         super().__init__()
@@ -52,7 +52,7 @@ class Product(tf.Module):
 
 
 class Whole(tf.Module):
-    """Strings to what `Product` gives."""
+    """Strings to the outputs of `Product`."""
 
     def __init__(self, several=False):
         super().__init__()
@@ -91,7 +91,7 @@ def expected(texts, factor=1.0):
     return factor * counts_in_numpy(texts) @ WEIGHTS.astype(np.float64)
 
 
-def test_a_module_that_is_called_with_strings(whole):
+def test_a_model_that_is_called_with_strings(whole):
     vectors = whole.encode(TEXTS)
     assert vectors.shape == (5, 4) and vectors.dtype == np.float32
     # Halves and quarters of small integers: exact in float32.
@@ -99,7 +99,7 @@ def test_a_module_that_is_called_with_strings(whole):
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
-def test_batches_keep_the_order_and_count_texts(whole, batch_size):
+def test_batches_keep_the_order_and_progress_counts_texts(whole, batch_size):
     seen = []
     vectors = whole.encode(TEXTS, batch_size=batch_size, advance=seen.append)
     np.testing.assert_array_equal(vectors, expected(TEXTS))
@@ -131,7 +131,7 @@ def test_a_model_of_signatures_only(models):
     np.testing.assert_array_equal(encoder.encode(TEXTS), expected(TEXTS, 2.0))
 
 
-def test_the_only_signature_need_not_be_named(tmp_path):
+def test_a_single_signature_is_the_default(tmp_path):
     holder = tf.Module()
     holder.inner = Whole()
     tf.saved_model.save(holder, tmp_path, signatures={"embed": holder.inner.__call__})
@@ -155,8 +155,8 @@ def test_a_keras_model_with_its_dropout_off(keras_model, tmp_path, way):
     else:
         keras_model.export(tmp_path / "keras")
     encoder = HubEncoder(tmp_path / "keras")
-    gc.collect()  # the tables and variables belong to the loaded model, which nobody else holds
-    # Rows of the weights: 0, 1, 2 for a word that is unknown, then for film, planet, saloon.
+    gc.collect()  # tables and variables belong to the loaded model, which has no other reference
+    # Rows of the weights: 0, 1, 2 for an unknown word, then for film, planet, saloon.
     by_hand = [[9, 10, 11], [3, 4, 5], [0 + 6 + 6, 1 + 7 + 7, 2 + 8 + 8], [0, 0, 0]]
     vectors = encoder.encode(["saloon", "film", "planet heat planet", ""])
     np.testing.assert_array_equal(vectors, by_hand)
@@ -170,7 +170,7 @@ def test_facts_about_the_model(models, whole):
     assert whole.num_bytes == sum(path.stat().st_size for path in files) > 0
 
 
-def test_fingerprint_names_every_file_and_argument(models, whole, tmp_path):
+def test_fingerprint_depends_on_every_file_and_argument(models, whole, tmp_path):
     same = whole.fingerprint()
     assert HubEncoder(models / "whole").fingerprint() == same
     prints = {same}
@@ -195,7 +195,7 @@ def test_fingerprint_names_every_file_and_argument(models, whole, tmp_path):
         (encoder.folders[0] / name).unlink()
     encoder.folders *= 2
     prints.add(encoder.fingerprint())
-    # as it was, 2 arguments, saved_model.pb, fingerprint.pb, 2 of variables, 2 assets, doubled
+    # unchanged, 2 arguments, saved_model.pb, fingerprint.pb, 2 of variables, 2 assets, doubled
     assert len(prints) == 1 + 2 + 4 + 2 + 1
 
 
@@ -218,14 +218,14 @@ def test_an_address_that_cannot_be_reached(monkeypatch):
 
 
 def test_a_folder_without_a_model(tmp_path):
-    with pytest.raises(InputError, match=r"is no SavedModel that can be read.*saved_model\.pb"):
+    with pytest.raises(InputError, match=r"cannot be read as a SavedModel.*saved_model\.pb"):
         HubEncoder(tmp_path)
 
 
 def test_a_damaged_model(models, tmp_path):
     folder = shutil.copytree(models / "whole", tmp_path / "copy")
     (folder / "saved_model.pb").write_bytes((folder / "saved_model.pb").read_bytes()[:100])
-    with pytest.raises(InputError, match="is no SavedModel that can be read"):
+    with pytest.raises(InputError, match="cannot be read as a SavedModel"):
         HubEncoder(folder)
 
 
@@ -254,11 +254,11 @@ def test_a_name_for_the_only_output_is_refused(models):
 @pytest.mark.parametrize(
     "output_key, found",
     [
-        ("sequence_output", r"For 3 texts it gives \[3, 1, 4\]\. If it has several outputs"),
-        ("length", r"must give vectors \[num_texts, text_dim\]\. It gives int32\."),
+        ("sequence_output", r"For 3 texts it returns \[3, 1, 4\]\. If it has several outputs"),
+        ("length", r"must return vectors \[num_texts, text_dim\]\. It returns int32\."),
     ],
 )
-def test_an_output_that_is_no_vectors_is_refused(models, output_key, found):
+def test_an_output_without_vectors_is_refused(models, output_key, found):
     with pytest.raises(InputError, match=found):
         HubEncoder(models / "several", output_key=output_key)
 
@@ -270,7 +270,7 @@ def test_an_output_for_all_texts_together_is_refused(tmp_path):
             return tf.cast(tf.strings.length(texts), tf.float32)[None, :2]
 
     tf.saved_model.save(Mean(), tmp_path)
-    with pytest.raises(InputError, match=r"For 3 texts it gives \[1, 2\]"):
+    with pytest.raises(InputError, match=r"For 3 texts it returns \[1, 2\]"):
         HubEncoder(tmp_path)
 
 
@@ -281,11 +281,11 @@ def test_a_list_of_outputs_is_refused(tmp_path):
             return [tf.strings.length(texts), tf.strings.length(texts)]
 
     tf.saved_model.save(Both(), tmp_path)
-    with pytest.raises(InputError, match=r"must give vectors .* It gives list\."):
+    with pytest.raises(InputError, match=r"must return vectors .* It returns list\."):
         HubEncoder(tmp_path)
 
 
-def test_a_model_that_takes_no_strings_is_refused(models):
+def test_a_model_that_does_not_take_strings_is_refused(models):
     with pytest.raises(InputError, match=r"product does not take strings.*preprocessor="):
         HubEncoder(models / "product", output_key="default")
 
@@ -299,7 +299,7 @@ def test_a_signature_must_be_one_of_the_models(models, name, found):
         HubEncoder(models / name)
 
 
-def test_one_string_is_no_sequence_of_texts(whole):
+def test_one_string_is_not_a_sequence_of_texts(whole):
     with pytest.raises(ValueError, match="must be a sequence of strings.*'film'"):
         whole.encode("film")
 

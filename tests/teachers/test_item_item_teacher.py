@@ -35,19 +35,19 @@ def regressions(windows, l2):
 def test_each_row_adds_the_weights_of_its_distinct_items_so_far(windows, in_graph):
     weights = regressions(windows, 5.0)
     teacher = ItemItemTeacher(windows, l2=5.0)
-    ask = tf.function(teacher.logits) if in_graph else teacher.logits
+    call = tf.function(teacher.logits) if in_graph else teacher.logits
     batch = next(iter(windows.batches(len(windows))))
     candidates = [7, 1, 1, 4]
-    logits = ask(batch, tf.constant(candidates))
+    logits = call(batch, tf.constant(candidates))
     rows = [set(history) for history, _ in next_item_rows(windows)]
-    expected = [weights[np.array(sorted(met)) - 1].sum(axis=0) for met in rows]
+    expected = [weights[np.array(sorted(interacted)) - 1].sum(axis=0) for interacted in rows]
     expected = np.array(expected)[:, np.array(candidates) - 1]
     assert logits.dtype == tf.float32
     np.testing.assert_allclose(logits, expected, atol=1e-6)  # float32 weights below 1
 
 
 @pytest.mark.parametrize("in_graph", [False, True])
-def test_with_a_decay_the_latest_items_count_most(windows, in_graph):
+def test_with_a_decay_the_latest_items_have_the_largest_weights(windows, in_graph):
     weights, decay = regressions(windows, 5.0), 1.5
     teacher = ItemItemTeacher(windows, l2=5.0, decay=decay)
     logits_of = tf.function(teacher.logits) if in_graph else teacher.logits
@@ -58,7 +58,7 @@ def test_with_a_decay_the_latest_items_count_most(windows, in_graph):
     for history, _ in next_item_rows(windows):
         counts = {}
         for age, item in enumerate(reversed(history)):
-            counts.setdefault(item, np.exp(-age / decay))  # met again: the last time counts
+            counts.setdefault(item, np.exp(-age / decay))  # repeated: the last time counts
         expected.append(sum(count * weights[item - 1] for item, count in counts.items()))
     np.testing.assert_allclose(logits, np.array(expected)[:, candidates - 1], atol=1e-6)
     assert teacher.fingerprint() != ItemItemTeacher(windows, l2=5.0, decay=2.0).fingerprint()
@@ -66,14 +66,14 @@ def test_with_a_decay_the_latest_items_count_most(windows, in_graph):
 
 
 @pytest.mark.parametrize("decay", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_decay_that_is_none_is_refused(windows, decay):
+def test_an_invalid_decay_is_refused(windows, decay):
     for kind in (ItemItemTeacher, EASE):
         with pytest.raises(ValueError, match="`decay` must be finite and above 0, or None"):
             kind(windows, decay=decay)
 
 
-def test_ease_forgets_as_the_teacher_does(windows):
-    """Of the same histories: the scorer reads them whole, the teacher as windows."""
+def test_the_ease_scorer_decays_like_the_teacher(windows):
+    """With the same histories: the scorer reads them completely, the teacher as windows."""
     ease, teacher = (kind(windows, l2=5.0, decay=2.0) for kind in (EASE, ItemItemTeacher))
     ease.exclude_seen = False
     histories = [np.array([3, 2, 3, 8]), np.array([5])]
@@ -86,15 +86,15 @@ def test_lists_are_scored_by_the_same_sums(windows):
     weights = regressions(windows, 5.0)
     histories, lists = np.array([[0, 3, 2], [5, 5, 1]]), np.array([[4, 1], [8, 2]])
     expected = [
-        [weights[np.array(sorted(met)) - 1, item - 1].sum() for item in items]
-        for met, items in (({3, 2}, [4, 1]), ({5, 1}, [8, 2]))
+        [weights[np.array(sorted(interacted)) - 1, item - 1].sum() for item in items]
+        for interacted, items in (({3, 2}, [4, 1]), ({5, 1}, [8, 2]))
     ]
     scores = list_scores(ItemItemTeacher(windows, l2=5.0), histories, lists)
     assert scores.dtype == np.float32
     np.testing.assert_allclose(scores, expected, atol=1e-6)  # float32 weights below 1
 
 
-def test_an_item_met_twice_counts_once(windows):
+def test_a_repeated_item_counts_once(windows):
     teacher = ItemItemTeacher(windows, l2=5.0)
     once, twice = (
         teacher.logits({columns.HISTORY: tf.constant([history])}, tf.range(1, 9))[-1]
@@ -105,10 +105,10 @@ def test_an_item_met_twice_counts_once(windows):
 
 def test_items_of_the_history_are_not_excluded(windows):
     teacher, ease = ItemItemTeacher(windows, l2=5.0), EASE(windows, l2=5.0)
-    said = teacher.logits({columns.HISTORY: tf.constant([[0, 0, 0, 3]])}, tf.range(1, 9))[0]
-    assert np.isfinite(said).all()
-    scores, items = ease([np.array([3])], 7)  # the scorer leaves item 3 out
-    np.testing.assert_allclose(said.numpy()[items[0] - 1], scores[0], rtol=1e-6)
+    output = teacher.logits({columns.HISTORY: tf.constant([[0, 0, 0, 3]])}, tf.range(1, 9))[0]
+    assert np.isfinite(output).all()
+    scores, items = ease([np.array([3])], 7)  # the scorer excludes item 3
+    np.testing.assert_allclose(output.numpy()[items[0] - 1], scores[0], rtol=1e-6)
     assert 3 not in items[0]
 
 

@@ -1,4 +1,4 @@
-"""Any Keras model as a teacher: what it is called with, and that nothing of it changes."""
+"""Any Keras model as a teacher: its inputs, and that it is not changed."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ INPUTS = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
 
 
 def model_with_state():
-    """Dropout and batch normalisation would both change what it says, were it training."""
+    """Dropout and batch normalisation would both change its outputs in training mode."""
     inputs = tf.keras.Input([3])
     inner = tf.keras.layers.BatchNormalization(name="norm")(inputs)
     inner = tf.keras.layers.Dropout(0.9, name="dropout")(inner)
@@ -22,18 +22,18 @@ def model_with_state():
 
 
 def in_inference(model, inputs):
-    """What it says with its moving statistics and without dropout, in float64."""
+    """Its outputs with its moving statistics and without dropout, in float64."""
     gamma, beta, mean, variance, kernel, bias = (np.float64(w) for w in model.get_weights())
     return ((inputs - mean) / np.sqrt(variance + 1e-3) * gamma + beta) @ kernel + bias
 
 
 @pytest.mark.parametrize("in_graph", [False, True])
-def test_it_is_asked_in_inference_mode_and_left_as_it_was(in_graph):
+def test_it_is_called_in_inference_mode_and_not_changed(in_graph):
     model = model_with_state()
     before = model.get_weights()
     teacher = KerasTeacher(model)
-    ask = tf.function(teacher.logits) if in_graph else teacher.logits
-    logits = ask({columns.INPUTS: tf.constant(INPUTS)}, tf.range(2))
+    predict = tf.function(teacher.logits) if in_graph else teacher.logits
+    logits = predict({columns.INPUTS: tf.constant(INPUTS)}, tf.range(2))
     np.testing.assert_allclose(logits, in_inference(model, INPUTS), rtol=1e-5)  # float32
     for weight, old in zip(model.get_weights(), before):
         np.testing.assert_array_equal(weight, old)
@@ -50,7 +50,7 @@ def test_hidden_representations_are_those_of_inference_mode_by_path():
         np.testing.assert_array_equal(weight, old)
 
 
-def test_without_an_inputs_column_it_reads_the_whole_batch():
+def test_without_a_column_for_an_input_it_reads_the_complete_batch():
     class Reader(tf.keras.Model):
         def call(self, batch):
             return batch["left"] - batch["right"]
@@ -60,13 +60,13 @@ def test_without_an_inputs_column_it_reads_the_whole_batch():
     np.testing.assert_array_equal(logits, [[4.0, 2.0]])
 
 
-def test_logits_are_float32_whatever_the_model_computes_in():
+def test_logits_are_float32_for_any_precision_of_the_model():
     model = tf.keras.Sequential([tf.keras.layers.Dense(2, dtype="float16")])
     logits = KerasTeacher(model).logits({columns.INPUTS: tf.constant(INPUTS)}, tf.range(2))
     assert logits.dtype == tf.float32
 
 
-def test_the_fingerprint_follows_weights_and_configuration(tmp_path):
+def test_the_fingerprint_depends_on_weights_and_configuration(tmp_path):
     model = model_with_state()
     first = KerasTeacher(model).fingerprint()
     assert KerasTeacher(model).fingerprint() == first
@@ -83,12 +83,12 @@ def test_the_fingerprint_follows_weights_and_configuration(tmp_path):
     assert len(prints) == 3
 
 
-def test_layers_of_a_subclass_count_whatever_its_arguments():
+def test_layers_of_a_subclass_are_in_the_fingerprint_for_any_arguments():
     class Scaled(tf.keras.Model):
         def __init__(self, activation, scale):
             super().__init__(name="scaled")
             self.dense = tf.keras.layers.Dense(2, activation, kernel_initializer="ones", name="d")
-            self.scale = scale  # a function: Keras cannot write it down
+            self.scale = scale  # a function: Keras cannot serialize it
 
         def call(self, inputs):
             return self.scale(self.dense(inputs))
@@ -101,7 +101,7 @@ def test_layers_of_a_subclass_count_whatever_its_arguments():
     assert prints[0] == prints[2] != prints[1]
 
 
-def test_without_weights_there_is_nothing_to_tell_a_model_by():
+def test_without_weights_a_model_has_no_fingerprint():
     model = tf.keras.Sequential([tf.keras.layers.Dense(2)], name="empty")
     with pytest.raises(ValueError, match="'empty' has no weights yet.*Call it once"):
         KerasTeacher(model).fingerprint()

@@ -1,4 +1,4 @@
-"""The layers of every family: found, run by themselves, named, told apart by their weights."""
+"""The layers of every family: found, run separately, named, identified by their weights."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def encoder(tiny_bert):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_top_layer_alone_gives_what_it_gives_in_the_model(encoder, family):
+def test_the_top_layer_alone_returns_the_same_as_in_the_model(encoder, family):
     with_model(encoder, family)
     stack = LayerStack(encoder.model)
     ids = tf.constant([[5, 6, 7, 8, 9], [10, 11, 1, 1, 1]])  # 1 is RoBERTa's padding
@@ -31,7 +31,7 @@ def test_the_top_layer_alone_gives_what_it_gives_in_the_model(encoder, family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_weight_that_vectors_depend_on_is_counted_once(encoder, family):
+def test_every_weight_used_for_vectors_is_counted_once(encoder, family):
     with_model(encoder, family)
     stack = LayerStack(encoder.model)
     found = [*stack.other_variables(), *(v for layer in stack.layer_variables() for v in layer)]
@@ -57,7 +57,7 @@ def test_targets_are_six_different_matrices_of_the_right_shapes(encoder, family)
         assert getattr(owner, attribute) is layer
 
 
-def test_the_fingerprint_is_of_the_weights_but_not_of_the_pooler(encoder, tiny_bert):
+def test_the_fingerprint_depends_on_the_weights_but_not_on_the_pooler(encoder, tiny_bert):
     stack = LayerStack(encoder.model)
     first = stack.fingerprint()
     assert LayerStack(TextEncoder(tiny_bert[0]).model).fingerprint() == first

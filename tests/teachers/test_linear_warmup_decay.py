@@ -13,12 +13,12 @@ from tfrs_distill.teachers.bert.linear_warmup_decay import LinearWarmupDecay
         # Four steps up to 8, then six down, the last one a sixth of 8 above 0.
         (10, 0.4, [2, 4, 6, 8, 8, 8 * 5 / 6, 8 * 4 / 6, 4, 8 * 2 / 6, 8 / 6]),
         (4, 0.0, [8, 6, 4, 2]),
-        (3, 0.99, [4, 8, 8]),  # one step at least is not warm-up
+        (3, 0.99, [4, 8, 8]),  # at least one step without warm-up
         (1, 0.9, [8]),
         (5, 0.3, [4, 8, 8, 8 * 2 / 3, 8 / 3]),  # round(1.5) is 2
     ],
 )
-def test_it_rises_and_falls_in_straight_lines(num_steps, share, expected):
+def test_it_increases_and_decreases_linearly(num_steps, share, expected):
     rate = LinearWarmupDecay(8.0, num_steps=num_steps, warmup_share=share)
     np.testing.assert_allclose([rate(step) for step in range(num_steps)], expected, rtol=1e-6)
 
@@ -28,7 +28,7 @@ def test_it_is_0_after_the_last_step():
     assert [float(rate(step)) for step in (4, 9)] == [0.0, 0.0]
 
 
-def test_an_optimizer_takes_it_step_by_step_and_a_config_brings_it_back():
+def test_an_optimizer_uses_it_step_by_step_and_a_config_restores_it():
     rate = LinearWarmupDecay(0.4, num_steps=4, warmup_share=0.5)
     again = tf.keras.optimizers.schedules.deserialize(
         tf.keras.optimizers.schedules.serialize(rate),

@@ -1,4 +1,4 @@
-"""Candidate lists made and labelled, against lists walked over in plain Python."""
+"""Candidate lists created and labelled, compared with loops in plain Python."""
 
 from dataclasses import replace
 
@@ -46,9 +46,7 @@ SEQUENCES = [[3, 7, 1, 9, 2, 8], [5, 6], [4, 2, 9, 8, 1, 7, 3]]
 
 
 @pytest.mark.parametrize(("num_candidates", "max_history"), [(1, None), (3, 2), (20, 6)])
-def test_lists_are_what_the_first_stage_passes_on_beside_what_came_next(
-    num_candidates, max_history
-):
+def test_lists_are_the_first_stages_candidates_and_the_next_item(num_candidates, max_history):
     windows = windows_from(SEQUENCES, num_items=NUM_ITEMS, max_history=4)
     done = []
     lists = first_stage_lists(
@@ -74,7 +72,7 @@ def test_lists_are_what_the_first_stage_passes_on_beside_what_came_next(
     assert set(lists.later[lists.candidates > 0].tolist()) == {True, False}
 
 
-def test_dislikes_are_neither_positions_nor_liked_later():
+def test_dislikes_are_neither_positions_nor_later_items():
     windows = windows_from(SEQUENCES, num_items=NUM_ITEMS, max_history=4)
     odd = windows.labels % 2 == 1
     signed = replace(windows, weights=np.where(odd, -1.0, 1.0) * (windows.labels > 0))
@@ -87,7 +85,7 @@ def test_dislikes_are_neither_positions_nor_liked_later():
     assert 0 < liked.sum() < whole.later[rows].sum()
 
 
-def test_some_lists_are_drawn_by_seed_and_keep_their_order():
+def test_a_sample_of_lists_is_drawn_by_seed_and_in_order():
     windows = random_windows(num_users=12, num_items=NUM_ITEMS, max_history=4)
     whole = first_stage_lists(recommend, windows, num_candidates=2)
 
@@ -106,7 +104,7 @@ def test_some_lists_are_drawn_by_seed_and_keep_their_order():
     assert drawn(1) == drawn(1) != drawn(2)
 
 
-def test_items_that_do_not_exist_yet_are_no_candidates():
+def test_missing_items_are_not_candidates():
     sequences = [[item for item in items if item < 7] for items in SEQUENCES]
     windows = windows_from(sequences, num_items=NUM_ITEMS, max_history=4)
     windows = replace(windows, candidates=np.arange(1, 10) < 7)
@@ -126,11 +124,11 @@ LISTS = CandidateLists(
 )
 
 
-def test_a_list_becomes_rows_that_do_not_give_the_answer_away():
+def test_a_list_becomes_rows_that_do_not_leak_the_label():
     examples = list_examples(LISTS, tiny_catalogue(NUM_ITEMS), task="next")
     assert examples.queries.tolist() == [0, 0, 0, 1, 1, 1, 1, 2]
     assert examples.users.tolist() == [5, 5, 5, 8, 8, 8, 8, 5]
-    assert examples.features["item_id"].tolist() == [3, 4, 7, 1, 2, 5, 9, 1]  # rising in a list
+    assert examples.features["item_id"].tolist() == [3, 4, 7, 1, 2, 5, 9, 1]  # ascending in a list
     assert examples.labels["next"].tolist() == [1, 0, 1, 0, 1, 0, 1, 1]
     np.testing.assert_array_equal(
         examples.features["history"], LISTS.histories[[0, 0, 0, 1, 1, 1, 1, 2]]
@@ -138,8 +136,8 @@ def test_a_list_becomes_rows_that_do_not_give_the_answer_away():
     assert examples.catalogue.num_items == NUM_ITEMS and not examples.teacher_logits
 
 
-class Asked:
-    """Scores that tell which history and item were asked about."""
+class RecordingScorer:
+    """Scores that identify the given history and item."""
 
     def __init__(self):
         self.sizes = []
@@ -160,24 +158,26 @@ def expected_scores(examples):
 
 @pytest.mark.parametrize("batch_size", [1, 2, 64])
 def test_each_row_gets_the_score_of_its_own_history_and_item(batch_size):
-    teacher, done = Asked(), []
+    teacher, done = RecordingScorer(), []
     examples = list_examples(LISTS, tiny_catalogue(NUM_ITEMS))
     logits = ListTeacher(teacher, batch_size=batch_size).row_logits(examples, advance=done.append)
     assert done == teacher.sizes == {1: [1, 1, 1], 2: [2, 1], 64: [3]}[batch_size]
-    said = examples.with_teacher(logits).teacher_logits["relevance"]
-    assert said.shape == (8, 1)
-    np.testing.assert_allclose(said[:, 0], expected_scores(examples), rtol=1e-6)
+    output = examples.with_teacher(logits).teacher_logits["relevance"]
+    assert output.shape == (8, 1)
+    np.testing.assert_allclose(output[:, 0], expected_scores(examples), rtol=1e-6)
 
 
-def test_rows_of_a_list_need_not_stand_together():
+def test_rows_of_a_list_need_not_be_adjacent():
     examples = list_examples(LISTS, tiny_catalogue(NUM_ITEMS))
     mixed = examples.subset(np.array([6, 0, 7, 3, 1, 5, 2, 4]))
     for batch_size in (1, 2, 3):
-        said = ListTeacher(Asked(), batch_size=batch_size).row_logits(mixed)["relevance"]
-        np.testing.assert_allclose(said[:, 0], expected_scores(mixed), rtol=1e-6)
+        output = ListTeacher(RecordingScorer(), batch_size=batch_size).row_logits(mixed)[
+            "relevance"
+        ]
+        np.testing.assert_allclose(output[:, 0], expected_scores(mixed), rtol=1e-6)
 
 
-def test_a_cross_encoder_says_of_rows_what_it_says_of_pairs(tiny_bert):
+def test_a_cross_encoder_has_equal_scores_for_rows_and_pairs(tiny_bert):
     encoder = TextEncoder(tiny_bert[0])
     model = BertCrossEncoder(encoder, WORDS[:NUM_ITEMS], max_length=24, seed=0)
     examples = list_examples(LISTS, tiny_catalogue(NUM_ITEMS))
@@ -189,52 +189,52 @@ def test_a_cross_encoder_says_of_rows_what_it_says_of_pairs(tiny_bert):
     np.testing.assert_allclose(logits, expected, atol=2e-5)
 
 
-def test_any_teacher_with_logits_can_be_asked():
-    """It says 10 times the newest item plus the candidate, of each row that a batch asks about."""
+def test_any_teacher_with_logits_can_be_used():
+    """It returns 10 times the newest item plus the candidate, for each row of a batch."""
 
-    def ask(batch, candidate_ids):
+    def call(batch, candidate_ids):
         newest = tf.boolean_mask(batch[columns.HISTORY], row_mask(batch))  # of each row
         assert len(batch[columns.HISTORY]) == len(newest)
         return tf.cast(10 * newest[:, None] + candidate_ids[None], tf.float32)
 
     examples = list_examples(LISTS, tiny_catalogue(NUM_ITEMS))
     behind = examples.with_features({"history": np.roll(examples.features["history"], -1, axis=1)})
-    behind = behind.subset(behind.queries == 0)  # [2, 1, 0]: padding stands behind
-    for asked, newest in ((examples, [1, 1, 1, 7, 7, 7, 7, 0]), (behind, [1, 1, 1])):
-        said = ListTeacher(FunctionTeacher(ask)).row_logits(asked)["relevance"][:, 0]
-        expected = 10 * np.array(newest) + asked.features["item_id"]
-        np.testing.assert_array_equal(said, expected)
+    behind = behind.subset(behind.queries == 0)  # [2, 1, 0]: padding is last
+    for requested, newest in ((examples, [1, 1, 1, 7, 7, 7, 7, 0]), (behind, [1, 1, 1])):
+        output = ListTeacher(FunctionTeacher(call)).row_logits(requested)["relevance"][:, 0]
+        expected = 10 * np.array(newest) + requested.features["item_id"]
+        np.testing.assert_array_equal(output, expected)
 
 
-def test_a_teacher_that_knows_users_is_told_whose_list_it_is():
+def test_a_teacher_that_reads_users_gets_the_lists_user():
     scores = np.arange(18.0).reshape(2, 9)
     teacher = ArrayTeacher.from_scores(np.array([8, 5]), scores)
     examples = list_examples(LISTS, tiny_catalogue(NUM_ITEMS))
-    said = ListTeacher(teacher).row_logits(examples)["relevance"][:, 0]
+    output = ListTeacher(teacher).row_logits(examples)["relevance"][:, 0]
     expected = [
         scores[{8: 0, 5: 1}[user], item - 1]
         for user, item in zip(examples.users.tolist(), examples.features["item_id"].tolist())
     ]
-    np.testing.assert_array_equal(said, expected)
+    np.testing.assert_array_equal(output, expected)
 
 
-def test_nothing_is_said_of_an_unknown_item():
+def test_an_unknown_item_has_no_score():
     examples = list_examples(LISTS, tiny_catalogue(NUM_ITEMS))
     items = np.where(examples.queries == 2, 0, examples.features["item_id"])
     items[1] = 0
-    asked = examples.with_features({"item_id": items})
+    requested = examples.with_features({"item_id": items})
     flat = FunctionTeacher(lambda batch, ids: tf.zeros([len(batch["history"]), len(ids)]))
-    for teacher in (Asked(), flat):
-        said = ListTeacher(teacher, batch_size=1).row_logits(asked)["relevance"][:, 0]
-        assert np.isnan(said).tolist() == [False, True, False, False, False, False, False, True]
+    for teacher in (RecordingScorer(), flat):
+        output = ListTeacher(teacher, batch_size=1).row_logits(requested)["relevance"][:, 0]
+        assert np.isnan(output).tolist() == [False, True, False, False, False, False, False, True]
 
 
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"positives": [3, 0, 1]}, r"List 1 has no item that came next: positives\[1\] is 0"),
-        ({"candidates": [[7, 4, 0], [5, 5, 2], [0, 0, 0]]}, "List 1 names an item twice"),
-        ({"candidates": [[7, 3, 0], [1, 5, 2], [0, 0, 0]]}, "List 0 names an item twice, or the"),
+        ({"positives": [3, 0, 1]}, r"List 1 has no next item: positives\[1\] is 0"),
+        ({"candidates": [[7, 4, 0], [5, 5, 2], [0, 0, 0]]}, "List 1 holds an item twice"),
+        ({"candidates": [[7, 3, 0], [1, 5, 2], [0, 0, 0]]}, "List 0 holds an item twice, or the"),
         ({"candidates": [[7, 4, 0], [1, 5, 2]]}, r"Received: shapes \(3,\), \(3, 3\), \(3,\), \(2"),
         ({"later": [[True], [False], [True]]}, r"`later` \[n, k\]. .*\(3, 3\), \(3, 1\)"),
         ({"later": np.eye(3)[::-1] > 0}, "List 0 has an empty slot that is marked as `later`"),
@@ -242,13 +242,13 @@ def test_nothing_is_said_of_an_unknown_item():
         ({"candidates": [[7, 4, 0], [1, 12, 2], [0, 0, 0]]}, "indices of the catalogue, 1 to 9"),
     ],
 )
-def test_lists_that_are_none(changed, words):
+def test_invalid_lists(changed, words):
     changed = {name: np.array(values) for name, values in changed.items()}
     with pytest.raises(InputError, match=words):
         list_examples(LISTS._replace(**changed), tiny_catalogue(NUM_ITEMS))
 
 
-def test_what_else_it_refuses():
+def test_other_invalid_input_is_refused():
     windows = random_windows(num_users=3, num_items=NUM_ITEMS)
     for options, words in (
         ({"num_candidates": 0}, "`num_candidates` must be a whole number of at least 1"),
@@ -262,12 +262,12 @@ def test_what_else_it_refuses():
     with pytest.raises(ValueError, match="must have `scores.* or `logits.*Received: int"):
         ListTeacher(7)
     with pytest.raises(ValueError, match="`batch_size` must be a whole number"):
-        ListTeacher(Asked(), batch_size=0)
+        ListTeacher(RecordingScorer(), batch_size=0)
     examples = list_examples(LISTS, tiny_catalogue(NUM_ITEMS))
     history = examples.features["history"].copy()
     history[1, 2] = 9
     with pytest.raises(InputError, match=r"rows of query 0 have different histories \(row 1\)"):
-        ListTeacher(Asked()).row_logits(examples.with_features({"history": history}))
+        ListTeacher(RecordingScorer()).row_logits(examples.with_features({"history": history}))
     bare = RankingExamples({"item_id": np.array([1])}, {}, np.array([1]), np.array([1]))
     with pytest.raises(InputError, match="Missing: history"):
-        ListTeacher(Asked()).row_logits(bare)
+        ListTeacher(RecordingScorer()).row_logits(bare)

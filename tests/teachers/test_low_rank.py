@@ -1,4 +1,4 @@
-"""LoRA against float64 NumPy: the same vectors at the start, the merged weights, what trains."""
+"""LoRA against float64 NumPy: equal vectors at the start, merged weights, trained weights."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from tfrs_distill.teachers.bert.parameter_efficient.low_rank import LoRA, LowRan
 from tfrs_distill.teachers.bert.text_encoder import TextEncoder
 
 TEXTS = ("galaxy space 7", "a wedding, a kiss and the king's long sword", "x")
-# What each target is called in PyTorch's BERT, whose weights are [out, in].
+# The name of each target in PyTorch's BERT, whose weights are [out, in].
 IN_PYTORCH = {
     "query": "attention.self.query",
     "value": "attention.self.value",
@@ -66,8 +66,8 @@ def test_untrained_it_changes_no_bit_and_the_first_matrix_is_not_zero(encoder):
 
 
 @pytest.mark.parametrize("targets", [("query", "value"), tuple(IN_PYTORCH)])
-def test_tuned_vectors_are_those_of_the_weights_with_the_product_added(encoder, tiny_bert, targets):
-    encoder.encode(TEXTS)  # what was compiled before must not be what reads afterwards
+def test_tuned_vectors_are_those_of_the_weights_plus_the_product(encoder, tiny_bert, targets):
+    encoder.encode(TEXTS)  # the graph compiled before must not be used afterwards
     attached = LoRA(rank=3, alpha=6.0, targets=targets).attach(encoder)
     randomise(attached)
     weights = {name: value.astype(np.float64) for name, value in tiny_bert[1].items()}

@@ -1,4 +1,4 @@
-"""Domain pre-training of a tiny BERT: masks, the head, perplexity by hand, what it learns."""
+"""Domain pre-training of a tiny BERT: masks, the head, perplexity by hand, learning."""
 
 import math
 
@@ -24,7 +24,7 @@ TEXTS = ("galaxy space 7", "a wedding and", "kiss")
 
 
 def with_head(folder, *, old_names=False):
-    """A tiny BERT with a masked-language head of its own, and all weights."""
+    """A tiny BERT with its own masked-language head, and all weights."""
     weights = write_tiny_bert(folder)
     random = np.random.default_rng(7)
     vocabulary = len(weights["embeddings.word_embeddings.weight"])
@@ -87,7 +87,7 @@ def test_pseudo_perplexity_is_that_of_a_loop_by_hand(tmp_path):
     np.testing.assert_allclose(pseudo_perplexity(encoder, head, TEXTS[2:]), singles[2], rtol=1e-4)
 
 
-def test_an_older_files_names_of_the_head_are_known(tmp_path):
+def test_an_older_files_names_of_the_head_are_read(tmp_path):
     weights = with_head(tmp_path, old_names=True)
     head = MaskedLanguageHead(TextEncoder(tmp_path), np.zeros(0, int), seed=0)
     assert not head.is_fresh
@@ -104,7 +104,7 @@ def test_an_older_files_names_of_the_head_are_known(tmp_path):
         ("vocab_transform", "vocab_layer_norm", "vocab_projector.bias"),
     ],
 )
-def test_heads_of_other_families_are_known_by_their_names(tmp_path, dense, norm, bias):
+def test_heads_of_other_families_are_found_by_their_names(tmp_path, dense, norm, bias):
     weights = with_head(tmp_path)
     renamed = {
         name.replace("cls.predictions.transform.dense", dense)
@@ -119,7 +119,7 @@ def test_heads_of_other_families_are_known_by_their_names(tmp_path, dense, norm,
     np.testing.assert_allclose(found, log_probabilities(weights, hidden), atol=1e-4)
 
 
-def test_a_fresh_head_starts_at_how_often_a_token_occurs(tiny_bert):
+def test_a_new_head_starts_at_token_frequencies(tiny_bert):
     encoder = TextEncoder(tiny_bert[0])
     head = MaskedLanguageHead(encoder, np.array([[7, 7, 7], [9, 2, 2]]), seed=0)
     vocabulary = encoder.model.config.vocab_size
@@ -159,20 +159,20 @@ def test_masks_follow_the_shares():
     assert abs(masked(mask_share=0.5)[3].sum() / maskable.sum() - 0.5) < 0.02
 
 
-def test_what_cannot_be_masked_is_no_target_and_stays():
+def test_special_tokens_and_padding_are_never_masked():
     input_ids, maskable, read, guessed = masked()
     assert not guessed[~maskable].any()
     np.testing.assert_array_equal(read[~guessed], input_ids[~guessed])
     assert read.dtype == np.int32
 
 
-def test_where_chance_chooses_none_one_is_guessed():
+def test_at_least_one_token_is_masked():
     input_ids, maskable, read, guessed = masked(mask_share=1e-9, num_texts=2, length=9)
     assert guessed.sum() == 1 and maskable[guessed].all()
 
 
 def planted(num_texts=160):
-    """Texts of pairs of words: who sees one of a pair knows the other."""
+    """Texts of pairs of words: each word determines the other."""
     random = np.random.default_rng(0)
     return [
         " ".join(word for pair in random.integers(4, size=4) for word in PAIRS[pair])
@@ -200,8 +200,8 @@ def test_it_learns_which_words_go_together(tmp_path):
     different = len(set(texts))
     assert done.num_held_out == round(0.1 * different)
     assert done.num_texts == different - done.num_held_out and done.head_was_fresh
-    # Eight words, equally frequent: a head that cannot read guesses 1 of 8. Who knows the pairs is
-    # between 1 (which half of the pair it is, is known from the places) and 4 (it is not).
+    # Eight words, equally frequent: a head that cannot read guesses 1 of 8. With the pairs known it
+    # is between 1 (the position tells which half of the pair it is) and 4 (it does not).
     assert 6.5 < done.pseudo_perplexity_before < 12
     assert done.pseudo_perplexity_after < 4
     after = [v.numpy() for v in encoder.model.trainable_variables if "pooler" not in v.name]
@@ -218,7 +218,7 @@ def eagerly():
     tf.config.run_functions_eagerly(False)
 
 
-def test_a_checkpoints_own_head_is_measured_before_any_step(tmp_path, eagerly, monkeypatch):
+def test_a_checkpoints_head_is_measured_before_any_step(tmp_path, eagerly, monkeypatch):
     weights = with_head(tmp_path)
     encoder = TextEncoder(tmp_path)
     scored = []
@@ -239,7 +239,7 @@ def test_a_checkpoints_own_head_is_measured_before_any_step(tmp_path, eagerly, m
     assert done.pseudo_perplexity_after != done.pseudo_perplexity_before
 
 
-def test_a_fresh_head_trains_alone_first(tmp_path, eagerly, monkeypatch):
+def test_a_new_head_trains_alone_first(tmp_path, eagerly, monkeypatch):
     write_tiny_bert(tmp_path)
     encoder, seen = TextEncoder(tmp_path), []
     from tfrs_distill.teachers.bert import masked_language_model
@@ -260,7 +260,7 @@ def test_a_fresh_head_trains_alone_first(tmp_path, eagerly, monkeypatch):
     assert any(not np.array_equal(old, new) for old, new in zip(first, second))
 
 
-def test_every_step_draws_masks_of_its_own(tiny_bert, eagerly, monkeypatch):
+def test_every_step_draws_other_masks(tiny_bert, eagerly, monkeypatch):
     from tfrs_distill.teachers.bert import masked_language_model
 
     draws = []
@@ -272,7 +272,7 @@ def test_every_step_draws_masks_of_its_own(tiny_bert, eagerly, monkeypatch):
     monkeypatch.setattr(masked_language_model, "mask_tokens", watched)
     encoder = TextEncoder(tiny_bert[0])
     pretrain_masked_language_model(encoder, planted(9), num_steps=2, batch_size=3)
-    assert len(draws) == len(set(draws)) == 4  # two of the head alone, two of the whole
+    assert len(draws) == len(set(draws)) == 4  # two of the head alone, two of all weights
 
 
 @pytest.mark.nightly
@@ -309,24 +309,24 @@ def test_wrong_arguments_are_refused(tiny_bert, arguments, words):
         pretrain_masked_language_model(encoder, TEXTS, **({"num_steps": 1} | arguments))
 
 
-def test_texts_and_encoders_that_cannot_be_used_are_refused(tiny_bert):
+def test_invalid_texts_and_encoders_are_refused(tiny_bert):
     encoder = TextEncoder(tiny_bert[0])
     with pytest.raises(InputError, match="at least two different texts.*Received: 1"):
         pretrain_masked_language_model(encoder, ["a", "a"], num_steps=1)
     head = MaskedLanguageHead(encoder, np.zeros(0, int), seed=0)
-    with pytest.raises(InputError, match="hold no words to guess"):
+    with pytest.raises(InputError, match="hold no words to predict"):
         pseudo_perplexity(encoder, head, ["", " "])
     encoder.tokenizer.mask_token = None
     with pytest.raises(InputError, match="has no mask token"):
         pretrain_masked_language_model(encoder, TEXTS, num_steps=1)
     encoder = TextEncoder(tiny_bert[0])
     LoRA().attach(encoder)
-    with pytest.raises(ValueError, match="carries added layers, so it cannot be pre-trained"):
+    with pytest.raises(ValueError, match="already has added layers, so it cannot be pre-trained"):
         pretrain_masked_language_model(encoder, TEXTS, num_steps=1)
 
 
 @pytest.mark.parametrize("family", ["roberta", "distilbert", "mpnet", "electra"])
-def test_a_fresh_head_reads_every_family(tiny_bert, family):
+def test_a_new_head_reads_every_family(tiny_bert, family):
     encoder = with_model(TextEncoder(tiny_bert[0]), family)
     head = MaskedLanguageHead(encoder, np.zeros(0, int), seed=0)
     assert head.logits(tf.ones([2, 16])).shape == (2, encoder.model.config.vocab_size)

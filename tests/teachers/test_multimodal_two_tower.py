@@ -1,4 +1,4 @@
-"""The multimodal teacher: its scores, its gates, its ablations, its round trips, what it learns."""
+"""The multimodal teacher: its scores, gates, ablations, round trips, and learning."""
 
 import numpy as np
 import pytest
@@ -79,7 +79,7 @@ def test_text_alone_is_a_bert_two_tower():
     )
 
 
-def test_without_a_modality_is_as_if_no_item_had_it():
+def test_without_a_modality_equals_no_item_having_it():
     teacher = teacher_of()
     before = teacher.fingerprint()
     ablated = teacher.without("image")
@@ -91,7 +91,7 @@ def test_without_a_modality_is_as_if_no_item_had_it():
     )
     np.testing.assert_array_equal(ablated.catalogue_embeddings(), as_if.catalogue_embeddings())
     np.testing.assert_allclose(ablated.gates(), np.tile([1.0, 0.0], (NUM_ITEMS, 1)), atol=1e-6)
-    assert teacher.fingerprint() == before  # the teacher itself is left alone
+    assert teacher.fingerprint() == before  # the teacher itself is not changed
     there = teacher.catalogue_embeddings() - ablated.catalogue_embeddings()
     changed = np.abs(there).max(axis=1) > 1e-6
     assert changed.tolist() == [False, True, True, False, True, True, False, True, True, True]
@@ -116,7 +116,7 @@ def test_fitting_changes_everything_but_the_vectors(windows):
 
 
 @pytest.mark.nightly
-def test_seed_fixes_what_is_learnt(windows):
+def test_seed_fixes_the_training(windows):
     def curve(seed):
         teacher = teacher_of(random_weights=False, dropout=0.3, seed=seed)
         teacher.compile(optimizer=tf.keras.optimizers.Adam(0.05))
@@ -127,7 +127,7 @@ def test_seed_fixes_what_is_learnt(windows):
     assert abs(np.subtract(curve(2), first)).max() > 1e-3
 
 
-def test_fingerprint_names_vectors_weights_and_arguments():
+def test_fingerprint_depends_on_vectors_weights_and_arguments():
     same = teacher_of().fingerprint()
     assert teacher_of().fingerprint() == same
     assert teacher_of(modalities=vectors(seed=1)).fingerprint() != same
@@ -182,10 +182,10 @@ def test_a_cache_can_be_cross_fitted_from_it(tmp_path, windows):
 
     trained = {}
     cached = cross_fit(train, windows, tmp_path, fingerprint="f", num_folds=2, top_k=3)
-    heard = cached.join(windows)
+    joined = cached.join(windows)
     items = tf.range(1, NUM_ITEMS + 1)
     for fold, teacher in trained.items():
-        mine = heard.subset(heard.knowledge["teacher_fold"][:] == fold)
+        mine = joined.subset(joined.knowledge["teacher_fold"][:] == fold)
         batch = batch_of(cached.join(mine))
         # One dot product in another order, of float32 numbers of size 1.
         np.testing.assert_allclose(
@@ -193,10 +193,10 @@ def test_a_cache_can_be_cross_fitted_from_it(tmp_path, windows):
         )
 
 
-def test_each_modality_tells_where_an_item_belongs_that_was_never_met():
-    """Even items follow even ones; items 9 to 12 are met by nobody.
+def test_each_modality_gives_the_group_of_a_cold_start_item():
+    """Even items follow even ones; items 9 to 12 have no interactions.
 
-    Text tells of 9 and 10, the image alone of 11 and 12.
+    9 and 10 have texts, 11 and 12 have images alone.
     """
     num_items = 12
     parity = np.eye(2, dtype=np.float32)[np.arange(num_items) % 2]
@@ -212,9 +212,9 @@ def test_each_modality_tells_where_an_item_belongs_that_was_never_met():
     windows = windows_from(sequences, num_items=num_items, max_history=4)
     teacher.fit(windows.batches(8), epochs=40, verbose=0)
 
-    def scores(asked):
-        queries = asked.encode_histories(tf.constant([[1, 3, 5], [2, 4, 6]])).numpy()
-        return queries @ asked.catalogue_embeddings().numpy().T
+    def scores(model):
+        queries = model.encode_histories(tf.constant([[1, 3, 5], [2, 4, 6]])).numpy()
+        return queries @ model.catalogue_embeddings().numpy().T
 
     full = scores(teacher)
     for first in (9, 11):
@@ -222,7 +222,8 @@ def test_each_modality_tells_where_an_item_belongs_that_was_never_met():
         assert full[1, first + 1] > full[1, first] + 1
     no_image = scores(teacher.without("image"))
     assert no_image[0, 9] > no_image[0, 10] + 1
-    # Only the image told them apart; their ids, which training pushed against it, are left.
+    # Only the image distinguishes them; what is left are their ids, which training moved against
+    # it.
     assert full[0, 11] - full[0, 12] > no_image[0, 11] - no_image[0, 12] + 1
 
 

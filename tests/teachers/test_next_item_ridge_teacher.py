@@ -1,4 +1,4 @@
-"""The ridge regression of the next item, against the regression solved row by row."""
+"""The ridge regression of the next item, compared with the regression solved row by row."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from tfrs_distill.teachers import ItemItemTeacher, NextItemRidgeTeacher
 from tfrs_distill.teachers.item_item_teacher import user_item_blocks
 
 NUM_ITEMS = 9
-# Several windows a user, and items that are met again.
+# Several windows per user, and repeated interactions.
 SEQUENCES = [[1, 2, 1, 3, 4, 4, 2, 5, 1], [9, 3, 9, 2], [7, 7], [4, 5, 6, 4, 5, 8], [3]]
 
 
@@ -47,7 +47,7 @@ def test_weights_are_the_ridge_regression_of_labels_on_the_past(windows, decay):
 
 
 @pytest.mark.parametrize("decay", [1.5, None])
-def test_a_labels_weight_is_that_of_its_row_in_the_regression(windows, decay):
+def test_a_labels_weight_is_its_rows_weight_in_the_regression(windows, decay):
     weighted = with_weights(windows)
     rows = next_item_rows(windows)
     v = weighted.weights[weighted.labels > 0][:, None]
@@ -71,7 +71,7 @@ def test_a_dislike_is_a_row_of_target_0(windows):
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_a_dislike_is_not_met_unless_it_is_liked_too(weighted):
+def test_a_disliked_item_is_not_in_the_past_unless_it_is_liked_too(weighted):
     """User 0 dislikes 3; user 1 likes 4 once and dislikes it twice; first items have no label."""
     windows = windows_from(
         [[5, 1, 3, 2], [3, 4, 4, 4, 6, 1, 7]], num_items=NUM_ITEMS, max_history=4
@@ -91,7 +91,7 @@ def test_a_dislike_is_not_met_unless_it_is_liked_too(weighted):
     assert dict(zip(items[0].tolist(), scores[0].tolist()))[3] == 1.0  # of user 1 alone
 
 
-def test_a_weight_of_2_is_a_row_twice_and_ease_reads_none(windows):
+def test_a_weight_of_2_equals_a_row_twice_and_ease_ignores_weights(windows):
     twice = replace(windows, weights=np.where(windows.labels > 0, 2.0, 0.0))
     both = windows.subset(np.repeat(np.arange(len(windows)), 2))
     weights = NextItemRidgeTeacher(twice, l2=0.7).weights
@@ -104,12 +104,12 @@ def test_a_weight_of_2_is_a_row_twice_and_ease_reads_none(windows):
 @pytest.mark.parametrize("kind", [ItemItemTeacher, NextItemRidgeTeacher])
 def test_logits_are_the_decayed_past_times_the_weights(windows, kind, options):
     teacher = kind(windows, l2=0.7, decay=1.5)
-    ask = teacher.logits if options is None else tf.function(teacher.logits, **options)
+    call = teacher.logits if options is None else tf.function(teacher.logits, **options)
     batch = next(iter(windows.batches(len(windows))))
     candidates = np.array([7, 1, 4])
     x = np.array([past(history, 1.5) for history, _ in next_item_rows(windows)])
     expected = (x @ teacher.weights[1:, 1:])[:, candidates - 1]
-    np.testing.assert_allclose(ask(batch, tf.constant(candidates)), expected, atol=1e-6)
+    np.testing.assert_allclose(call(batch, tf.constant(candidates)), expected, atol=1e-6)
 
 
 def test_sums_over_blocks_of_windows_are_the_same(monkeypatch):

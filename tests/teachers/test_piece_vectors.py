@@ -13,13 +13,13 @@ TEXTS = ["robot space", "spaceship", "love wedding", "the love", "the robot", "u
 
 
 class Planted:
-    """An encoder whose vector of a text is fixed by its first letters, whatever the case."""
+    """An encoder whose vector of a text is determined by its first letters, in any case."""
 
     def __init__(self, width=5):
-        self.width, self.asked = width, []
+        self.width, self.requested = width, []
 
     def encode(self, texts):
-        self.asked = list(texts)
+        self.requested = list(texts)
         return np.stack(
             [
                 np.random.default_rng([ord(c) for c in text]).normal(size=self.width)
@@ -28,11 +28,11 @@ class Planted:
         )
 
 
-def test_pieces_are_encoded_alone_and_projected_on_what_tells_texts_apart():
+def test_pieces_are_encoded_separately_and_projected_on_principal_directions():
     encoder = Planted()
     found = piece_vectors(encoder, PIECES, TEXTS, dim=2)
-    assert encoder.asked == ["robot", "space", "ship", "love", "wedding", "the"]
-    x = encoder.encode(encoder.asked)
+    assert encoder.requested == ["robot", "space", "ship", "love", "wedding", "the"]
+    x = encoder.encode(encoder.requested)
     averages = np.stack([x[[0, 1]], x[[1, 2]], x[[3, 4]], x[[5, 3]], x[[5, 0]]]).mean(axis=1)
     centred = averages - averages.mean(axis=0)
     values, vectors = np.linalg.eigh(centred.T @ centred)
@@ -45,7 +45,7 @@ def test_pieces_are_encoded_alone_and_projected_on_what_tells_texts_apart():
     np.testing.assert_allclose(found[2:], signs * expected, atol=1e-5)
 
 
-def test_an_average_of_a_text_has_the_spread_of_first_weights():
+def test_an_average_of_a_text_has_the_spread_of_initial_weights():
     found = piece_vectors(Planted(), PIECES, TEXTS[:5], dim=3)
     rows = [row[row > 0] for row in PIECES.encode(TEXTS[:5])]
     averages = np.stack([found[row].mean(axis=0) for row in rows])
@@ -53,6 +53,6 @@ def test_an_average_of_a_text_has_the_spread_of_first_weights():
 
 
 @pytest.mark.parametrize(("texts", "dim"), [(TEXTS, 6), (TEXTS[:2], 3), (["unheard"], 1)])
-def test_more_directions_than_there_are_is_refused(texts, dim):
+def test_more_directions_than_exist_are_refused(texts, dim):
     with pytest.raises(InputError, match=rf"Received: dim={dim}"):
         piece_vectors(Planted(), PIECES, texts, dim)

@@ -22,7 +22,7 @@ MASK = [[1, 1, 0], [1, 1, 1]]
     ],
 )
 @pytest.mark.parametrize("mask_type", [tf.int32, tf.float32, tf.bool])
-def test_padding_is_not_seen(pooling, expected, mask_type):
+def test_padding_is_not_pooled(pooling, expected, mask_type):
     pooled = pool(tf.constant(HIDDEN), tf.cast(MASK, mask_type), pooling)
     assert pooled.numpy().tolist() == expected
 
@@ -51,7 +51,7 @@ def test_gradients_reach_tokens_and_no_padding(pooling):
 
 
 @pytest.mark.parametrize("pooling", ["sum", "Mean", None])
-def test_a_pooling_that_is_none_is_refused(pooling):
+def test_an_invalid_pooling_is_refused(pooling):
     words = r"`pooling` must be 'mean', 'cls' or 'max'\. Received: pooling="
     with pytest.raises(ValueError, match=words):
         check_pooling(pooling)
@@ -80,7 +80,7 @@ TEXTS = np.array([0, 0, 0, 1, 2, 2])
         ("max", [[7.0, -2.0], [2.0, 3.0], [6.0, 1.0]]),
     ],
 )
-def test_windows_are_combined_as_their_tokens_would_be(pooling, expected):
+def test_windows_are_combined_like_their_tokens(pooling, expected):
     combined = combine_windows(tf.constant(VECTORS), NUM_TOKENS, TEXTS, 3, pooling)
     np.testing.assert_allclose(combined, expected, rtol=1e-15)  # float64
 

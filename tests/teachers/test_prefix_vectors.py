@@ -1,4 +1,4 @@
-"""Prefix vectors: the attention against float64 NumPy, their start, families that have no place."""
+"""Prefix vectors: the attention against float64 NumPy, their start, unsupported families."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def projections(layers, inputs):
     ]
 
 
-def test_berts_attention_reads_the_prefix_beside_the_tokens_that_are_there(encoder):
+def test_berts_attention_reads_the_prefix_and_the_tokens(encoder):
     own = encoder.model.bert.encoder.layer[0].attention.self_attention
     random = np.random.default_rng(0)
     keys, values = random.normal(size=(2, 3, 16))
@@ -83,7 +83,7 @@ def test_distilberts_attention_reads_the_prefix_too(encoder):
         np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_dense_layer_keeps_what_comes_after_the_prefix():
+def test_a_dense_layer_keeps_the_positions_after_the_prefix():
     dense = tf.keras.layers.Dense(3)
     inputs = tf.random.stateless_normal([2, 5, 4], [0, 1])
     expected = dense(inputs[:, 2:])
@@ -93,8 +93,8 @@ def test_a_dense_layer_keeps_what_comes_after_the_prefix():
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
-def test_the_start_is_what_the_layers_make_of_drawn_tokens(encoder, family):
-    """Attending twice to the same keys and values is attending once: their text stays itself."""
+def test_the_start_is_the_layers_output_for_drawn_tokens(encoder, family):
+    """Attending to the same keys and values twice equals attending once: the text is unchanged."""
     with_model(encoder, family)
     mask = tf.ones([1, 6], tf.int32)
     words = [i for i in range(encoder.model.config.vocab_size) if i > 4]  # 0 to 4 are special
@@ -112,7 +112,7 @@ def test_the_start_is_what_the_layers_make_of_drawn_tokens(encoder, family):
     assert attached.num_parameters == 2 * 2 * 6 * 16  # keys and values of two layers
 
 
-def test_padding_and_neighbours_do_not_matter_and_detaching_undoes_it(encoder):
+def test_padding_and_other_rows_have_no_influence_and_detaching_reverts_it(encoder):
     before = encoder.encode(TEXTS)
     attached = PrefixVectors(length=4).attach(encoder)
     together = encoder.encode(TEXTS)
@@ -134,7 +134,9 @@ def test_every_prefix_vector_gets_a_gradient(encoder):
 
 def test_a_family_with_distances_between_tokens_is_refused(encoder):
     with_model(encoder, "mpnet")
-    with pytest.raises(ValueError, match="PrefixVectors cannot be put onto TFMPNet.*Use LoRA or"):
+    with pytest.raises(
+        ValueError, match="PrefixVectors cannot be attached to TFMPNet.*Use LoRA or"
+    ):
         PrefixVectors().attach(encoder)
 
 
@@ -150,6 +152,6 @@ def test_a_prefix_cannot_be_merged(encoder):
 
 
 @pytest.mark.parametrize("length", [0, 2.5])
-def test_a_length_that_is_no_number_of_vectors_is_refused(length):
+def test_an_invalid_length_is_refused(length):
     with pytest.raises(ValueError, match=rf"`length` must be a whole.*Received: length={length}"):
         PrefixVectors(length=length)

@@ -1,4 +1,4 @@
-"""The text encoder against sentence-transformers, by vectors that it made of the same weights.
+"""The text encoder against vectors of sentence-transformers with the same weights.
 
 `reference_vectors.json` says how it was made; `benchmarks/make_reference_vectors.py` made it.
 """
@@ -34,7 +34,7 @@ def test_vectors_agree_with_the_reference(encoder):
 
 
 def test_texts_have_the_wordpieces_of_the_reference(encoder):
-    assert max(REFERENCE["wordpieces"]) > 128  # one text is cut
+    assert max(REFERENCE["wordpieces"]) > 128  # one text is truncated
     lengths = encoder.tokenize(TEXTS)[1].sum(axis=1)
     assert lengths.tolist() == [min(count, 128) for count in REFERENCE["wordpieces"]]
 

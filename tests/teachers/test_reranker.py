@@ -1,4 +1,4 @@
-"""Re-ranking against float64 NumPy: whose mass moves, whose does not, and who is in the list."""
+"""Re-ranking against float64 NumPy: which logits change, which do not, and the lists."""
 
 import math
 
@@ -20,12 +20,12 @@ CROSS = 3 * RANDOM.normal(size=(NUM_ITEMS + 1, NUM_ITEMS + 1))
 
 
 class PlantedCrossEncoder:
-    """Scores by the newest item; notes which lists it was asked for."""
+    """Scores by the newest item; records the requested lists."""
 
     num_items = NUM_ITEMS
 
     def __init__(self):
-        self.asked = []
+        self.requested = []
 
     def scores(self, histories, candidate_lists):
         histories = tf.cast(histories, tf.int32)
@@ -34,7 +34,7 @@ class PlantedCrossEncoder:
         )
         newest = tf.gather(histories, tf.maximum(place, 0), batch_dims=1)
         lists = tf.cast(candidate_lists, tf.int32)
-        self.asked.append(lists)
+        self.requested.append(lists)
         table = tf.constant(CROSS, tf.float32)
         return tf.gather_nd(table, tf.stack([newest + 0 * lists, lists], axis=-1))
 
@@ -43,14 +43,14 @@ class PlantedCrossEncoder:
 
 
 def first_stage(windows):
-    """Says FIRST of the newest item of each row; rows are those of all windows at once."""
+    """Returns FIRST of the newest item of each row; rows are those of all windows at once."""
     newest = [history[-1] for history, _ in next_item_rows(windows)]
 
-    def ask(batch, candidate_ids):
+    def call(batch, candidate_ids):
         rows = tf.gather(tf.constant(FIRST, tf.float32), newest)
         return tf.gather(rows, candidate_ids, axis=1)
 
-    return FunctionTeacher(ask, fingerprint="first")
+    return FunctionTeacher(call, fingerprint="first")
 
 
 @pytest.fixture(scope="module")
@@ -64,12 +64,12 @@ def batch(windows):
 
 
 def expected_logits(history, candidates, num_candidates, weight):
-    """One row in float64, in the words of the class."""
+    """One row in float64, by the docstring of the class."""
     first = np.array([FIRST[history[-1], item] for item in candidates])
     unseen = [place for place, item in enumerate(candidates) if item and item not in history]
     listed = sorted(unseen, key=lambda place: -first[place])[:num_candidates]
-    said = np.array([CROSS[history[-1], candidates[place]] for place in listed])
-    odds = np.exp(said + weight * first[listed])
+    output = np.array([CROSS[history[-1], candidates[place]] for place in listed])
+    odds = np.exp(output + weight * first[listed])
     mass = np.exp(first[listed]).sum()
     logits = first.copy()
     logits[listed] = np.log(odds / odds.sum() * mass)
@@ -87,51 +87,51 @@ ORDERS = {
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("weight", [0.0, 0.7])
 @pytest.mark.parametrize("in_graph", [False, True])
-def test_the_list_shares_out_its_mass_as_the_cross_encoder_says(
+def test_the_lists_mass_is_distributed_by_the_cross_encoder(
     windows, batch, order, weight, in_graph
 ):
     candidates = ORDERS[order]
     reranker = Reranker(
         first_stage(windows), PlantedCrossEncoder(), num_candidates=3, first_stage_weight=weight
     )
-    ask = tf.function(reranker.logits) if in_graph else reranker.logits
-    said = ask(batch, tf.constant(candidates))
-    assert said.dtype == tf.float32
+    call = tf.function(reranker.logits) if in_graph else reranker.logits
+    output = call(batch, tf.constant(candidates))
+    assert output.dtype == tf.float32
     rows = [history for history, _ in next_item_rows(windows)]
-    assert len(said) == len(rows) > 10
+    assert len(output) == len(rows) > 10
     for row, history in enumerate(rows):
         expected, listed = expected_logits(history, candidates, 3, weight)
-        np.testing.assert_allclose(said[row], expected, atol=2e-5)  # float32 logits up to 10
+        np.testing.assert_allclose(output[row], expected, atol=2e-5)  # float32 logits up to 10
         first = np.array([FIRST[history[-1], item] for item in candidates])
         others = np.setdiff1d(np.arange(len(candidates)), listed)
-        before, after = np.exp(first), np.exp(np.float64(said[row]))
+        before, after = np.exp(first), np.exp(np.float64(output[row]))
         np.testing.assert_allclose(after.sum(), before.sum(), rtol=1e-5)
-        np.testing.assert_array_equal(said[row].numpy()[others], np.float32(first[others]))
+        np.testing.assert_array_equal(output[row].numpy()[others], np.float32(first[others]))
 
 
-def test_only_the_list_is_read_and_nothing_seen_is_in_it(windows, batch):
+def test_only_the_list_is_scored_and_has_no_seen_items(windows, batch):
     cross_encoder = PlantedCrossEncoder()
     Reranker(first_stage(windows), cross_encoder, num_candidates=5).logits(
         batch, tf.range(1, NUM_ITEMS + 1)
     )
-    (asked,) = cross_encoder.asked
+    (requested,) = cross_encoder.requested
     rows = next_item_rows(windows)
-    assert asked.shape == (len(rows), 5)
-    for (history, _), items in zip(rows, asked.numpy()):
+    assert requested.shape == (len(rows), 5)
+    for (history, _), items in zip(rows, requested.numpy()):
         assert not set(items) & set(history)
 
 
-def test_where_everything_was_seen_the_first_stage_stands(windows, batch):
+def test_if_everything_was_seen_the_first_stage_is_unchanged(windows, batch):
     rows = [history for history, _ in next_item_rows(windows)]
     longest = max(rows, key=len)
     candidates = [longest[0], longest[1]]
-    said = Reranker(first_stage(windows), PlantedCrossEncoder()).logits(
+    output = Reranker(first_stage(windows), PlantedCrossEncoder()).logits(
         batch, tf.constant(candidates)
     )
     for row, history in enumerate(rows):
         if set(candidates) <= set(history):
             expected = FIRST[history[-1], candidates]
-            np.testing.assert_allclose(said[row], expected, rtol=1e-6)
+            np.testing.assert_allclose(output[row], expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("candidates", [None, [1, 2, 4, 5, 7, 8, 11]])
@@ -142,17 +142,17 @@ def test_the_scorer_recommends_the_largest_of_the_new_logits(candidates, k):
     given = []
 
     def recommend(histories, k):
-        said = top_k_unseen(FIRST[[history[-1] for history in histories]], histories, k)
-        given.extend([said, [array.copy() for array in said]])
-        return said
+        output = top_k_unseen(FIRST[[history[-1] for history in histories]], histories, k)
+        given.extend([output, [array.copy() for array in output]])
+        return output
 
     reranker = Reranker(None, PlantedCrossEncoder(), num_candidates=3, first_stage_weight=0.5)
     done = []
-    asked = None if candidates is None else np.array(candidates)
-    scorer = reranker.scorer(recommend, candidates=asked, batch_size=3, advance=done.append)
+    requested = None if candidates is None else np.array(candidates)
+    scorer = reranker.scorer(recommend, candidates=requested, batch_size=3, advance=done.append)
     scores, items = scorer(histories, k)
     assert scores.shape == items.shape == (4, k) and done == [3, 1]
-    for array, before in zip(*given):  # what the first stage keeps is not changed
+    for array, before in zip(*given):  # items outside the list are not changed
         np.testing.assert_array_equal(array, before)
     among = candidates or list(range(1, NUM_ITEMS + 1))
     for row, history in enumerate(histories):
@@ -171,20 +171,20 @@ def test_with_a_real_cross_encoder_rows_and_scorer_agree(tiny_bert, windows, bat
         TextEncoder(tiny_bert[0]), texts, max_history_items=2, max_length=16, seed=0
     )
     reranker = Reranker(first_stage(windows), cross_encoder, num_candidates=4)
-    said = tf.function(reranker.logits)(batch, tf.range(1, NUM_ITEMS + 1)).numpy()
+    output = tf.function(reranker.logits)(batch, tf.range(1, NUM_ITEMS + 1)).numpy()
     histories = [np.array(history) for history, _ in next_item_rows(windows)]
 
     def recommend(histories, k):
         return top_k_unseen(FIRST[[history[-1] for history in histories]], histories, k)
 
     scores, items = reranker.scorer(recommend)(histories, 5)
-    table = np.concatenate([np.zeros([len(said), 1]), said], axis=1)
+    table = np.concatenate([np.zeros([len(output), 1]), output], axis=1)
     wanted_scores, wanted = top_k_unseen(table, histories, 5)
     np.testing.assert_allclose(scores, wanted_scores, atol=1e-4)  # float32 through a BERT
     assert (items == wanted).mean() > 0.99
 
 
-def test_the_fingerprint_follows_both_stages_and_the_configuration():
+def test_the_fingerprint_depends_on_both_stages_and_the_configuration():
     class Named:
         def __init__(self, name):
             self.name = name
@@ -213,6 +213,6 @@ def test_the_fingerprint_follows_both_stages_and_the_configuration():
         ({"first_stage_weight": math.inf}, "`first_stage_weight` must be finite"),
     ],
 )
-def test_what_it_refuses(options, words):
+def test_invalid_arguments_are_refused(options, words):
     with pytest.raises(ValueError, match=words):
         Reranker(None, None, **options)

@@ -39,7 +39,7 @@ def test_any_teacher_with_logits_can_be_cross_fitted(tmp_path):
     assert sorted(set(fold.tolist())) == [0.0, 1.0]
 
 
-def test_the_task_of_one_tensor_must_be_known():
+def test_one_tensor_needs_a_single_task():
     teacher = FunctionTeacher(lambda batch, ids: batch["x"][:, None])
     with pytest.raises(ValueError, match=r"one tensor of logits, .* \['like', 'rating'\]"):
         row_logits(teacher, examples_of("rating", "like"))

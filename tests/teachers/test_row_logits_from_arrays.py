@@ -1,4 +1,4 @@
-"""Predictions of a model from outside: found by row or by pair, from arrays and from files."""
+"""Predictions of another model: found by row or by pair, from arrays and from files."""
 
 import builtins
 
@@ -27,41 +27,41 @@ USERS, ITEMS = np.array([2, 1, 2, 1]), np.array([3, 1, 1, 3])
 EXAMPLES = RankingExamples({"item_id": ITEMS}, {}, users=USERS, queries=USERS)
 LIKE, RATING = Binary("like"), Regression("rating", 1, 5)
 BY_PAIR = {(2, 3): 0.5, (1, 1): -1.5, (2, 1): 2.5, (1, 3): 0.25, (9, 9): 7.0}
-KEYS = [(1, 3), (9, 9), (2, 1), (1, 1), (2, 3)]  # another order, and a pair that nobody asks about
+KEYS = [(1, 3), (9, 9), (2, 1), (1, 1), (2, 3)]  # another order, and an unused pair
 PAIRS = tuple(np.array(column) for column in zip(*KEYS))
 PAIR_VALUES = np.array([BY_PAIR[key] for key in KEYS])
 EXPECTED = np.array([[BY_PAIR[pair]] for pair in zip(USERS.tolist(), ITEMS.tolist())])
 
 
-def test_values_are_found_by_row_whatever_their_order():
+def test_values_are_found_by_row_in_any_order():
     order = np.array([2, 0, 3, 1])
     values = {"like": EXPECTED[order, 0], "rating": 10 * EXPECTED[order]}
-    said = row_logits_from_arrays(EXAMPLES, values, [LIKE, RATING], example_ids=order)
-    np.testing.assert_array_equal(said["like"], EXPECTED)
-    np.testing.assert_array_equal(said["rating"], 10 * EXPECTED)
-    assert said["like"].dtype == np.float32
-    assert EXAMPLES.with_teacher(said).teacher_logits["like"].shape == (4, 1)
+    output = row_logits_from_arrays(EXAMPLES, values, [LIKE, RATING], example_ids=order)
+    np.testing.assert_array_equal(output["like"], EXPECTED)
+    np.testing.assert_array_equal(output["rating"], 10 * EXPECTED)
+    assert output["like"].dtype == np.float32
+    assert EXAMPLES.with_teacher(output).teacher_logits["like"].shape == (4, 1)
 
 
 def test_values_are_found_by_user_and_item():
-    said = row_logits_from_arrays(EXAMPLES, {"like": PAIR_VALUES}, [LIKE], pairs=PAIRS)
-    np.testing.assert_array_equal(said["like"], EXPECTED)
+    output = row_logits_from_arrays(EXAMPLES, {"like": PAIR_VALUES}, [LIKE], pairs=PAIRS)
+    np.testing.assert_array_equal(output["like"], EXPECTED)
     twice = EXAMPLES.subset(np.array([1, 1, 0]))
-    said = row_logits_from_arrays(twice, {"like": PAIR_VALUES}, [LIKE], pairs=PAIRS)
-    np.testing.assert_array_equal(said["like"][:, 0], [-1.5, -1.5, 0.5])
+    output = row_logits_from_arrays(twice, {"like": PAIR_VALUES}, [LIKE], pairs=PAIRS)
+    np.testing.assert_array_equal(output["like"][:, 0], [-1.5, -1.5, 0.5])
 
 
-def test_a_pair_is_not_taken_for_another_one():
+def test_a_pair_is_not_confused_with_another():
     """Users and items over all of int32, also below 0."""
     low, high = np.iinfo(np.int32).min, np.iinfo(np.int32).max
     pairs = [(user, item) for user in (low, -1, 0, 1, high) for item in (low, -1, 0, 1, high)]
     users, items = (np.array(column) for column in zip(*pairs))
     examples = RankingExamples({"item_id": items}, {}, users=users, queries=users)
     order = np.random.default_rng(0).permutation(25)
-    said = row_logits_from_arrays(
+    output = row_logits_from_arrays(
         examples, {"like": order * 1.0}, [LIKE], pairs=(users[order], items[order])
     )
-    np.testing.assert_array_equal(said["like"][:, 0], np.arange(25))
+    np.testing.assert_array_equal(output["like"][:, 0], np.arange(25))
     with pytest.raises(InputError, match="of user -1 and item 2147483647"):
         kept = ~((users == -1) & (items == high))
         values = {"like": np.zeros(24)}
@@ -98,7 +98,7 @@ def test_probabilities_become_logits():
     assert stars.shape == (3, 2) and np.isnan(stars[2]).all()
 
 
-def test_logits_and_values_stay_what_they_are():
+def test_logits_and_values_are_unchanged():
     assert of_all(LIKE, [-7.0, 8.0])[:, 0].tolist() == [-7.0, 8.0]
     assert of_all(RATING, [4, 2], probabilities=True)[:, 0].tolist() == [4.0, 2.0]
     logits = [[1.5, -1.5], [0.0, -9.0]]
@@ -133,90 +133,94 @@ def test_logits_and_values_stay_what_they_are():
         ),
     ],
 )
-def test_values_that_are_none(values, task, probabilities, words):
+def test_invalid_values(values, task, probabilities, words):
     with pytest.raises(InputError, match=words):
         of_all(task, values, probabilities=probabilities)
 
 
 def test_probabilities_may_be_rounded():
-    # As float32 gives them, or a file with three digits.
+    # As float32, or as in a file with three digits.
     found = of_all(LIKE, [1.0000001, -1e-9], probabilities=True)
     assert np.isfinite(found).all()
     found = of_all(GRADE, [[0.1, 0.2, 0.7003]], probabilities=True)
     np.testing.assert_allclose(found[0], np.log([0.1, 0.2, 0.7003]), rtol=1e-6)
 
 
-def asked(values=PAIR_VALUES, examples=EXAMPLES, tasks=(LIKE,), **keys):
+def requested(values=PAIR_VALUES, examples=EXAMPLES, tasks=(LIKE,), **keys):
     return row_logits_from_arrays(examples, {"like": values}, tasks, **keys)
 
 
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda: asked(), ValueError, "either `example_ids` or `pairs`"),
-        (lambda: asked(pairs=PAIRS, example_ids=np.arange(4)), ValueError, "either `example_ids`"),
+        (lambda: requested(), ValueError, "either `example_ids` or `pairs`"),
         (
-            lambda: asked(np.zeros(3), example_ids=np.array([0, 2, 3])),
+            lambda: requested(pairs=PAIRS, example_ids=np.arange(4)),
+            ValueError,
+            "either `example_ids`",
+        ),
+        (
+            lambda: requested(np.zeros(3), example_ids=np.array([0, 2, 3])),
             InputError,
             r"There are no values of 1 of 4 examples, first of example 1 \(row 1\)",
         ),
         (
-            lambda: asked(np.zeros(2), pairs=(np.array([2, 1]), np.array([3, 3]))),
+            lambda: requested(np.zeros(2), pairs=(np.array([2, 1]), np.array([3, 3]))),
             InputError,
             r"There are no values of 2 of 4 examples, first of user 1 and item 1 \(row 1\)",
         ),
         (
-            lambda: asked(np.zeros(0), example_ids=np.zeros(0, int)),
+            lambda: requested(np.zeros(0), example_ids=np.zeros(0, int)),
             InputError,
             "There are no values of 4 of 4 examples, first of example 0",
         ),
         (
-            lambda: asked(np.zeros(5), example_ids=np.array([0, 1, 2, 3, 1])),
+            lambda: requested(np.zeros(5), example_ids=np.array([0, 1, 2, 3, 1])),
             InputError,
             "two values of example 1",
         ),
         (
-            lambda: asked(np.zeros(3), pairs=(np.array([2, 1, 2]), np.array([3, 3, 3]))),
+            lambda: requested(np.zeros(3), pairs=(np.array([2, 1, 2]), np.array([3, 3, 3]))),
             InputError,
             "two values of user 2 and item 3",
         ),
         (
-            lambda: asked(np.zeros(5), example_ids=np.arange(5)),
+            lambda: requested(np.zeros(5), example_ids=np.arange(5)),
             InputError,
             "row numbers of the examples, 0 to 3. Received: 4",
         ),
         (
-            lambda: asked(np.zeros(4), example_ids=np.arange(4) - 1),
+            lambda: requested(np.zeros(4), example_ids=np.arange(4) - 1),
             InputError,
             "row numbers of the examples, 0 to 3. Received: -1",
         ),
         (
-            lambda: asked(example_ids=np.arange(4.0)),
+            lambda: requested(example_ids=np.arange(4.0)),
             InputError,
             "`example_ids` must be whole numbers",
         ),
         (
-            lambda: asked(pairs=(PAIRS[0], PAIRS[1][None])),
+            lambda: requested(pairs=(PAIRS[0], PAIRS[1][None])),
             InputError,
             r"`pairs\[1\]` must be whole numbers, \[n\]. .* shape \[1, 5\]",
         ),
         (
-            lambda: asked(pairs=(PAIRS[0] + 2**40, PAIRS[1])),
+            lambda: requested(pairs=(PAIRS[0] + 2**40, PAIRS[1])),
             InputError,
             r"`pairs\[0\]` must fit into int32",
         ),
         (
-            lambda: asked(pairs=(PAIRS[0], PAIRS[1][1:])),
+            lambda: requested(pairs=(PAIRS[0], PAIRS[1][1:])),
             InputError,
             "as many users as items. Received: 5 and 4",
         ),
         (
-            lambda: asked(np.zeros(4), pairs=PAIRS),
+            lambda: requested(np.zeros(4), pairs=PAIRS),
             InputError,
             r"'like' must be numbers, \[5, 1\]",
         ),
         (
-            lambda: asked(pairs=PAIRS, tasks=(RATING,)),
+            lambda: requested(pairs=PAIRS, tasks=(RATING,)),
             InputError,
             "one or several of the tasks rating. Received: like",
         ),
@@ -226,7 +230,7 @@ def asked(values=PAIR_VALUES, examples=EXAMPLES, tasks=(LIKE,), **keys):
             "one or several of the tasks like. Received: none",
         ),
         (
-            lambda: asked(
+            lambda: requested(
                 pairs=PAIRS, examples=RankingExamples({}, {}, users=USERS, queries=USERS)
             ),
             InputError,
@@ -234,7 +238,7 @@ def asked(values=PAIR_VALUES, examples=EXAMPLES, tasks=(LIKE,), **keys):
         ),
     ],
 )
-def test_keys_that_do_not_fit(call, error, words):
+def test_invalid_keys(call, error, words):
     with pytest.raises(error, match=words):
         call()
 
@@ -264,67 +268,67 @@ def test_files_by_row_and_by_the_examples_own_numbers(tmp_path, ending):
     order = np.array([3, 1, 0, 2])
     arrays = {"example_id": order, "grade": SHARES[order], "like": SHARES[order, 0]}
     path = write(tmp_path / f"rows{ending}", arrays)
-    said = read_row_logits(path, EXAMPLES, [RATING, GRADE, LIKE], probabilities=True)
-    assert sorted(said) == ["grade", "like"]
-    np.testing.assert_allclose(said["grade"], np.log(SHARES), rtol=1e-6)
+    output = read_row_logits(path, EXAMPLES, [RATING, GRADE, LIKE], probabilities=True)
+    assert sorted(output) == ["grade", "like"]
+    np.testing.assert_allclose(output["grade"], np.log(SHARES), rtol=1e-6)
     odds = SHARES[:, :1] / (1 - SHARES[:, :1])
-    np.testing.assert_allclose(np.exp(said["like"]), odds, rtol=1e-5)
+    np.testing.assert_allclose(np.exp(output["like"]), odds, rtol=1e-5)
 
     users, items = PAIRS
     path = write(
         tmp_path / f"pairs{ending}", {"user_id": users, "item_id": items, "like": PAIR_VALUES}
     )
-    said = read_row_logits(path, EXAMPLES, [LIKE, RATING])
-    np.testing.assert_array_equal(said["like"], EXPECTED)
+    output = read_row_logits(path, EXAMPLES, [LIKE, RATING])
+    np.testing.assert_array_equal(output["like"], EXPECTED)
 
 
 @pytest.mark.parametrize("ending", [".npz", ".parquet"])
-def test_files_with_ids_as_the_data_set_writes_them(tmp_path, ending):
+def test_files_with_ids_of_the_data_set(tmp_path, ending):
     """User 1 is "31" and 2 "ann"; item 1 is "50", 2 "7", 3 "b 9"; 9 is in no vocabulary."""
     users = np.array([{1: "31", 2: "ann", 9: "?"}[user] for user in PAIRS[0].tolist()])
     items = np.array([{1: "50", 3: "b 9", 9: "99"}[item] for item in PAIRS[1].tolist()])
     arrays = {"user_id": users, "item_id": items, "like": PAIR_VALUES}
     path = write(tmp_path / f"ids{ending}", arrays)
-    said = read_row_logits(path, EXAMPLES, [LIKE], vocabularies=VOCABULARIES)
-    np.testing.assert_array_equal(said["like"], EXPECTED)
+    output = read_row_logits(path, EXAMPLES, [LIKE], vocabularies=VOCABULARIES)
+    np.testing.assert_array_equal(output["like"], EXPECTED)
     unknown = write(tmp_path / f"unknown{ending}", arrays | {"item_id": np.array(["50"] * 5)})
     with pytest.raises(InputError, match="unknown.*two values of user 1 and item 1"):
         read_row_logits(unknown, EXAMPLES, [LIKE], vocabularies=VOCABULARIES)
 
 
-def test_unknown_ids_are_left_out_and_speak_for_no_unknown_item(tmp_path):
+def test_unknown_ids_are_skipped_and_do_not_match_unknown_items(tmp_path):
     arrays = {"user_id": np.array(["ann"] * 3), "item_id": np.array(["7", "new", "newer"])}
     path = write(tmp_path / "new.npz", arrays | {"like": np.array([1.0, 2.0, 3.0])})
     known, unknown = (
         RankingExamples({"item_id": np.array([item])}, {}, np.array([2]), np.array([0]))
         for item in (2, 0)
     )
-    said = read_row_logits(path, known, [LIKE], vocabularies=VOCABULARIES)
-    assert said["like"].tolist() == [[1.0]]
+    output = read_row_logits(path, known, [LIKE], vocabularies=VOCABULARIES)
+    assert output["like"].tolist() == [[1.0]]
     with pytest.raises(InputError, match="no values of 1 of 1 examples.*user 2 and item 0"):
         read_row_logits(path, unknown, [LIKE], vocabularies=VOCABULARIES)
 
 
-def test_a_column_without_vocabulary_holds_the_examples_own_numbers(tmp_path):
+def test_a_column_without_vocabulary_has_the_examples_own_numbers(tmp_path):
     examples = RankingExamples({"item_id": np.array([3, 1])}, {}, np.array([0, -4]), np.arange(2))
     arrays = {"user_id": np.array([-4, 0, 0]), "item_id": np.array(["50", "b 9", "?"])}
     path = write(tmp_path / "half.npz", arrays | {"like": np.array([1.0, 2.0, 3.0])})
     items = {"item_id": VOCABULARIES["item_id"]}
-    said = read_row_logits(path, examples, [LIKE], vocabularies=items)
-    assert said["like"].tolist() == [[2.0], [1.0]]
+    output = read_row_logits(path, examples, [LIKE], vocabularies=items)
+    assert output["like"].tolist() == [[2.0], [1.0]]
 
 
-def test_ids_that_are_numbers_count_by_their_decimal_text(tmp_path):
+def test_ids_that_are_numbers_are_compared_by_their_decimal_text(tmp_path):
     examples = EXAMPLES.subset(np.array([1]))  # user 1, item 1
     arrays = {"user_id": np.array([31]), "item_id": np.array([50]), "like": np.array([4.0])}
     path = write(tmp_path / "numbers.npz", arrays)
-    said = read_row_logits(path, examples, [LIKE], vocabularies=VOCABULARIES)
-    assert said["like"].tolist() == [[4.0]]
+    output = read_row_logits(path, examples, [LIKE], vocabularies=VOCABULARIES)
+    assert output["like"].tolist() == [[4.0]]
     with pytest.raises(InputError, match="numbers.npz: There are no values of 1 of 1 examples"):
         read_row_logits(path, examples, [LIKE])
 
 
-def test_faults_of_files_are_named(tmp_path, monkeypatch):
+def test_errors_in_files_are_named(tmp_path, monkeypatch):
     def read(name, arrays=None, **options):
         path = tmp_path / name
         if arrays is not None:

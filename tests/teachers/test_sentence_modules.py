@@ -1,4 +1,4 @@
-"""What a folder of sentence-transformers states is what its vectors are made by, or is refused."""
+"""Vectors follow the configuration in a folder of sentence-transformers, or it is refused."""
 
 import copy
 import dataclasses
@@ -30,14 +30,14 @@ def put(folder, name, content):
 
 
 def pooling(*modes):
-    """A pooling's configuration as sentence-transformers 2 to 5 write it."""
+    """A pooling's configuration as written by sentence-transformers 2 to 5."""
     flags = {f"pooling_mode_{flag}": flag.removesuffix("_tokens") in modes for flag in FLAGS}
     flags["pooling_mode_cls_token"] = "cls" in modes
     return {"word_embedding_dimension": 16, "pooling_mode_lasttoken": "last" in modes} | flags
 
 
 def modules(*kinds, beginning="sentence_transformers.models."):
-    """`modules.json` of a Transformer and these behind it."""
+    """`modules.json` of a Transformer and the given modules after it."""
     names = ["Transformer", *kinds]
     return [
         {"idx": i, "name": str(i), "path": f"{i}_{kind}" if i else "", "type": beginning + kind}
@@ -64,7 +64,7 @@ def read(folder, **arguments):
     return read_sentence_modules(folder, hidden_dim=16, **arguments)
 
 
-# A whole encoder.
+# A complete encoder.
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def one_layer(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def stated(one_layer, tmp_path_factory):
-    """A folder that states first-token pooling, a dense layer, 12 wordpieces and lower case."""
+    """A folder with first-token pooling, a dense layer, 12 wordpieces and lower case."""
     folder = shutil.copytree(one_layer[0], tmp_path_factory.mktemp("stated") / "bert")
     put(folder, "modules.json", modules("Pooling", "Dense", "Normalize"))
     put(folder, "1_Pooling/config.json", pooling("cls"))
@@ -107,7 +107,7 @@ def expected_vectors(one_layer, texts, max_tokens=12):
     return unit(np.array(vectors))
 
 
-def test_vectors_are_as_the_folder_states(one_layer, encoder):
+def test_vectors_follow_the_folders_configuration(one_layer, encoder):
     assert (encoder.pooling, encoder.max_length) == ("cls", 12)
     assert (encoder.text_dim, encoder.hidden_dim) == (5, 16)
     expected = expected_vectors(one_layer, TEXTS)
@@ -117,7 +117,7 @@ def test_vectors_are_as_the_folder_states(one_layer, encoder):
     np.testing.assert_allclose(encoder.pooled(*tokens), expected, atol=1e-5)
 
 
-def test_the_dense_layer_is_behind_the_windows_of_a_text(one_layer, encoder):
+def test_the_dense_layer_is_after_the_windows_of_a_text(one_layer, encoder):
     windowed = copy.copy(encoder)
     windowed.long_texts = "windows"
     first, *content, last = wordpieces(one_layer[0], TEXTS[1])
@@ -140,7 +140,7 @@ def test_facts_count_the_dense_layer(one_layer, encoder, stated):
     assert encoder.num_bytes == sum(file.stat().st_size for file in files)
 
 
-def test_the_users_arguments_win(stated, encoder, one_layer):
+def test_the_users_arguments_have_precedence(stated, encoder, one_layer):
     chosen = TextEncoder(stated, pooling="mean", max_length=20)
     assert (chosen.pooling, chosen.max_length) == ("mean", 20)
     assert chosen.fingerprint() != encoder.fingerprint()
@@ -150,13 +150,13 @@ def test_the_users_arguments_win(stated, encoder, one_layer):
 
 @pytest.mark.parametrize(("length", "expected"), [(None, 128), (999, 128), (64, 64)])
 def test_the_length_is_within_the_models_positions(encoder, length, expected):
-    """None is as many as the model takes: 128 here."""
+    """None means as many as the model takes: 128 here."""
     other = copy.copy(encoder)
     other.modules = dataclasses.replace(encoder.modules, max_length=length or 0)
     assert other._stated_length() == expected
 
 
-# What the folder states.
+# The folder's configuration.
 
 
 @pytest.mark.parametrize("mode", ["mean", "cls", "max"])
@@ -172,12 +172,12 @@ def test_each_pooling(tmp_path, mode, newer, listed):
     assert read(tmp_path, pooling="max").pooling == "max"
 
 
-def test_a_pooling_that_says_nothing_is_the_mean(tmp_path):
+def test_a_pooling_without_settings_is_the_mean(tmp_path):
     put(tmp_path, "1_Pooling/config.json", {"word_embedding_dimension": 16})
     assert read(tmp_path).pooling == "mean"
 
 
-def test_a_folder_that_states_nothing(tmp_path):
+def test_a_folder_without_configuration(tmp_path):
     (tmp_path / "2_notes").mkdir()
     (tmp_path / "2024_Runs").mkdir()
     stated = read(tmp_path)
@@ -200,7 +200,7 @@ def test_a_folder_that_states_nothing(tmp_path):
         (pooling("mean") | {"pooling_mode_new_tokens": True}, "by mean and pooling_mode_new_tok"),
     ],
 )
-def test_another_pooling_is_refused_unless_the_user_chooses(tmp_path, config, words):
+def test_another_pooling_is_refused_unless_the_user_gives_one(tmp_path, config, words):
     put(tmp_path, "1_Pooling/config.json", config)
     with pytest.raises(InputError, match=f"pools tokens {words}.*Give `pooling`, one of these"):
         read(tmp_path)
@@ -229,7 +229,7 @@ def test_a_dense_layer(tmp_path, activation, function, binary, bias):
 
 
 def test_layers_are_applied_in_the_order_of_their_numbers(tmp_path):
-    """Length 1 before the dense layer is not length 1 after it; 10 comes behind 2."""
+    """Length 1 before the dense layer differs from length 1 after it; 10 comes after 2."""
     put(tmp_path, "1_Pooling/config.json", pooling("mean"))
     (tmp_path / "2_Normalize").mkdir()
     put_dense(tmp_path, "10_Dense")
@@ -242,27 +242,27 @@ def test_layers_are_applied_in_the_order_of_their_numbers(tmp_path):
 @pytest.mark.parametrize(
     ("kinds", "words"),
     [
-        (("Pooling", "LayerNorm"), "by Pooling, LayerNorm"),
-        (("Dense",), "by Dense"),
-        (("Pooling", "Pooling"), "by Pooling, Pooling"),
-        (("WordWeights", "Pooling"), "by WordWeights, Pooling"),
+        (("Pooling", "LayerNorm"), "with Pooling, LayerNorm"),
+        (("Dense",), "with Dense"),
+        (("Pooling", "Pooling"), "with Pooling, Pooling"),
+        (("WordWeights", "Pooling"), "with WordWeights, Pooling"),
     ],
 )
 def test_modules_that_are_not_supported(tmp_path, kinds, words):
     put(tmp_path, "modules.json", modules(*kinds))
     put(tmp_path, "1_Pooling/config.json", pooling("mean"))
-    with pytest.raises(InputError, match=f"makes its vectors {words}.*one Pooling, then any"):
+    with pytest.raises(InputError, match=f"computes its vectors {words}.*one Pooling, then any"):
         read(tmp_path)
 
 
 def test_an_unlisted_module_is_refused_too(tmp_path):
     put(tmp_path, "1_Pooling/config.json", pooling("mean"))
     put(tmp_path, "2_LayerNorm/config.json", {"dimension": 16})
-    with pytest.raises(InputError, match="by Pooling, LayerNorm"):
+    with pytest.raises(InputError, match="with Pooling, LayerNorm"):
         read(tmp_path)
 
 
-def test_what_is_missing_or_damaged_is_named(tmp_path):
+def test_missing_or_damaged_files_are_named(tmp_path):
     put(tmp_path, "modules.json", modules("Pooling", "Dense"))
     with pytest.raises(InputError, match=r"1_Pooling.config\.json is missing; modules\.json names"):
         read(tmp_path)
@@ -280,7 +280,7 @@ def test_what_is_missing_or_damaged_is_named(tmp_path):
     with pytest.raises(InputError, match=r"do not fit: expected .*\(5, 8\).*Received: .*\(5, 16\)"):
         read_sentence_modules(tmp_path, hidden_dim=8)
     put_dense(tmp_path, activation="modules.activation.Mish")
-    with pytest.raises(InputError, match="activation torch.nn.modules.activation.Mish, and only"):
+    with pytest.raises(InputError, match="activation torch.nn.modules.activation.Mish, but only"):
         read(tmp_path)
     (tmp_path / "1_Pooling" / "config.json").write_text("[]")
     with pytest.raises(InputError, match=r"1_Pooling.config\.json cannot be read"):
@@ -291,7 +291,7 @@ def test_what_is_missing_or_damaged_is_named(tmp_path):
             look(tmp_path)
 
 
-def test_a_dense_layer_on_something_else_is_refused(tmp_path):
+def test_a_dense_layer_on_other_outputs_is_refused(tmp_path):
     put(tmp_path, "1_Pooling/config.json", pooling("cls"))
     put_dense(tmp_path)
     config = json.loads((tmp_path / "2_Dense" / "config.json").read_text())
@@ -306,7 +306,7 @@ def test_texts(tmp_path):
     put(tmp_path, "sentence_roberta_config.json", {"max_seq_length": None})
     assert (read(tmp_path).max_length, read(tmp_path).lower_case) == (0, False)
     put(tmp_path, "sentence_roberta_config.json", {"max_seq_length": "long"})
-    with pytest.raises(InputError, match="`max_seq_length` 'long', which is no whole number"):
+    with pytest.raises(InputError, match="`max_seq_length` 'long', not a whole number"):
         read(tmp_path)
 
 
@@ -328,7 +328,7 @@ def test_a_default_prompt_is_refused(tmp_path):
         read(tmp_path)
 
 
-def test_the_fingerprint_names_the_modules(tiny_bert, tmp_path):
+def test_the_fingerprint_depends_on_the_modules(tiny_bert, tmp_path):
     folder = shutil.copytree(tiny_bert[0], tmp_path / "bert")
     found = {checkpoint_fingerprint(folder)}
     put(folder, "1_Pooling/config.json", pooling("mean"))

@@ -17,7 +17,7 @@ class Two(tf.keras.layers.Layer):
 
 
 def drawn(seed, steps, rate=0.25, calls=1):
-    """What two layers make of ones, in a process that has called them a number of times."""
+    """Outputs of two layers for ones, in a process that has called them a number of times."""
     module, step = Two(rate), tf.Variable(0, dtype=tf.int64)
     outputs = []
     with step_dropout(module, seed, step):
@@ -30,7 +30,7 @@ def drawn(seed, steps, rate=0.25, calls=1):
     return outputs
 
 
-def test_a_step_drops_the_same_however_it_was_reached():
+def test_a_step_drops_the_same_for_any_history_of_calls():
     straight = drawn(3, [0, 1, 2])
     np.testing.assert_array_equal(drawn(3, [2], calls=2)[0], straight[2])
     assert (straight[0] != straight[1]).mean() > 0.2
@@ -38,7 +38,7 @@ def test_a_step_drops_the_same_however_it_was_reached():
     assert (drawn(4, [0])[0] != straight[0]).mean() > 0.2
 
 
-def test_the_share_and_the_scale_are_dropouts():
+def test_the_share_and_the_scale_are_those_of_dropout():
     (output,) = drawn(0, [0])
     assert set(np.unique(output)) == {0.0, np.float32(1 / 0.75)}
     # 8000 draws: four standard deviations of a share of .25 are .02.
@@ -53,7 +53,7 @@ def test_nothing_is_dropped_outside_of_training_and_with_rate_0():
     np.testing.assert_array_equal(output, np.ones([2, 100, 40]))
 
 
-def test_the_layers_are_their_own_again_afterwards():
+def test_the_layers_are_restored_afterwards():
     module = Two(0.5)
     own = module.first.call
     try:

@@ -1,4 +1,4 @@
-"""Chunks of like length, and the vectors that their windows make, against `TextEncoder.encode`."""
+"""Chunks of similar length, and the vectors of their windows, against `TextEncoder.encode`."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ TEXTS = ("galaxy space", LONG, "x", "love " * 20, "saloon cowboy desert", "kiss 
 
 
 def vectors_of(texts, rows, chunk_size):
-    """What a step does with the texts at `rows`, rising."""
+    """A step's computation with the texts at `rows`, ascending."""
     chunks = texts.chunks_of(rows, chunk_size)
     windows = np.concatenate(chunks)
     pooled = tf.concat([texts.encode(*texts.chunk(chunk)) for chunk in chunks], axis=0)
@@ -41,10 +41,10 @@ def test_vectors_are_the_encoders(tiny_bert, settings, chunk_size):
         kinds += [LayerChunks(encoder, TEXTS, layers, chunk_size) for layers in (1, 2)]
     for texts in kinds:
         found = vectors_of(texts, rows, chunk_size)
-        np.testing.assert_allclose(found, expected, atol=1e-5)  # other sums of float32
+        np.testing.assert_allclose(found, expected, atol=1e-5)  # another order of float32 sums
 
 
-def test_chunks_hold_texts_of_like_length_and_are_no_wider_than_they_need(tiny_bert):
+def test_chunks_hold_texts_of_similar_length_with_minimal_padding(tiny_bert):
     texts = TokenChunks(TextEncoder(tiny_bert[0]), TEXTS)
     lengths = texts.tokens.lengths
     chunks = texts.chunks_of(np.array([0, 1, 2, 3, 5]), 2)
@@ -59,7 +59,7 @@ def test_chunks_hold_texts_of_like_length_and_are_no_wider_than_they_need(tiny_b
     assert [len(c) for c in texts.chunks_of(np.arange(6), 50)] == [6]
 
 
-def test_only_the_top_layers_read_what_is_stored(tiny_bert):
+def test_only_the_top_layers_run_on_stored_outputs(tiny_bert):
     encoder = TextEncoder(tiny_bert[0])
     texts = LayerChunks(encoder, TEXTS, 1, 4)
     before = vectors_of(texts, np.arange(6), 4)
@@ -68,5 +68,5 @@ def test_only_the_top_layers_read_what_is_stored(tiny_bert):
     np.testing.assert_array_equal(vectors_of(texts, np.arange(6), 4), before)
     upper.intermediate.dense.bias.assign_add(tf.ones([32]))
     assert abs(vectors_of(texts, np.arange(6), 4) - before).numpy().max() > 1e-3
-    # One row a token, none of padding.
+    # One row per token, none of padding.
     assert texts.stored.shape == (texts.tokens.lengths.sum(), 16)

@@ -38,13 +38,13 @@ def encoder(tiny_bert):
 
 @pytest.fixture
 def folder(tiny_bert, tmp_path):
-    """A folder that a test may change."""
+    """A folder that a test can change."""
     return shutil.copytree(tiny_bert[0], tmp_path / "bert")
 
 
 @pytest.fixture(scope="module")
 def with_arguments(encoder):
-    """An encoder of the same model with other arguments, so that nothing need be loaded."""
+    """An encoder of the same model with other arguments, so that nothing is loaded."""
     traced = {}
     for pooling in POOL:
         traced[pooling] = copy.copy(encoder)
@@ -75,7 +75,7 @@ def vectors_in_numpy(tiny_bert, texts, max_tokens=10_000):
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 64])
-def test_vectors_are_those_of_a_bert_written_out_in_numpy(tiny_bert, encoder, batch_size):
+def test_vectors_are_those_of_a_bert_in_numpy(tiny_bert, encoder, batch_size):
     vectors = encoder.encode(TEXTS, batch_size=batch_size)
     assert vectors.shape == (len(TEXTS), 16) and vectors.dtype == np.float32
     np.testing.assert_allclose(vectors, vectors_in_numpy(tiny_bert, TEXTS), atol=1e-5)
@@ -87,7 +87,7 @@ def test_texts_differ(encoder):
     assert similarity[~np.eye(4, dtype=bool)].max() < 0.999
 
 
-def test_order_is_kept_and_the_company_does_not_matter(encoder):
+def test_order_is_kept_and_other_texts_have_no_influence(encoder):
     together = encoder.encode(TEXTS, batch_size=3)
     backwards = encoder.encode(TEXTS[::-1], batch_size=3)
     np.testing.assert_allclose(backwards[::-1], together, atol=1e-6)
@@ -95,7 +95,7 @@ def test_order_is_kept_and_the_company_does_not_matter(encoder):
         np.testing.assert_allclose(encoder.encode([text])[0], vector, atol=1e-6)
 
 
-def test_mean_of_the_models_own_last_hidden_state(encoder):
+def test_mean_of_the_models_last_hidden_state(encoder):
     for text in TEXTS[:3]:
         tokens = encoder.tokenizer(text, return_tensors="np")
         hidden = encoder.model(**{k: v.astype(np.int32) for k, v in tokens.items()})
@@ -115,7 +115,7 @@ def test_tokens_are_padded_to_a_multiple_of_8(tiny_bert, encoder):
 
 
 @pytest.mark.parametrize("max_length", [6, 8])
-def test_long_texts_are_cut(tiny_bert, with_arguments, max_length):
+def test_long_texts_are_truncated(tiny_bert, with_arguments, max_length):
     text = "galaxy 1 2 3 4 5 6 7 8 9 0"
     assert len(wordpieces(tiny_bert[0], text)) == 13
     vector = with_arguments(max_length=max_length).encode([text])
@@ -125,7 +125,7 @@ def test_long_texts_are_cut(tiny_bert, with_arguments, max_length):
 
 
 @pytest.mark.parametrize("pooling", POOL)
-def test_windows_read_the_whole_of_long_texts(tiny_bert, with_arguments, pooling):
+def test_windows_read_long_texts_completely(tiny_bert, with_arguments, pooling):
     """Windows of 6 wordpieces between [CLS] and [SEP], pooled as if they were one text."""
     folder, weights = tiny_bert
     texts = ["galaxy 1 2 3 4 5 6 7 8 9 0 king", "a", "film 1 2 3 4 5", "", "1 2 3 4 5 6 7 8 9"]
@@ -148,7 +148,7 @@ def test_windows_read_the_whole_of_long_texts(tiny_bert, with_arguments, pooling
 
 
 @pytest.mark.parametrize("pooling", POOL)
-def test_windows_of_short_texts_are_the_same_as_cut_to_the_bit(with_arguments, pooling):
+def test_windows_of_short_texts_equal_cut_bit_for_bit(with_arguments, pooling):
     cut = with_arguments(pooling=pooling, max_length=32)
     windows = with_arguments(pooling=pooling, max_length=32, long_texts="windows")
     np.testing.assert_array_equal(windows.encode(TEXTS), cut.encode(TEXTS))
@@ -163,7 +163,7 @@ def test_progress_counts_a_long_text_when_its_last_window_is_read(with_arguments
     assert seen == [1, 0, 2, 1]
 
 
-def test_pool_is_what_pooled_does_after_the_model(encoder, with_arguments):
+def test_pool_equals_pooled_after_the_model(encoder, with_arguments):
     input_ids, mask = encoder.tokenize(TEXTS)
     hidden = encoder.model(input_ids=input_ids, attention_mask=mask).last_hidden_state
     for pooling, of_tokens in POOL.items():
@@ -174,7 +174,7 @@ def test_pool_is_what_pooled_does_after_the_model(encoder, with_arguments):
     np.testing.assert_allclose(encoder.pooled(input_ids, mask), encoder.encode(TEXTS), atol=1e-6)
 
 
-def test_texts_of_like_length_share_a_batch_and_are_padded_to_its_longest(encoder, tiny_bert):
+def test_texts_of_similar_length_share_a_batch_padded_to_its_longest(encoder, tiny_bert):
     shapes = []
     spied = copy.copy(encoder)
     forward = encoder._traced_forward()
@@ -192,7 +192,7 @@ def test_one_graph_serves_all_shapes_and_all_calls(encoder):
     assert encoder._traced_forward() is graph
 
 
-def test_weights_trained_in_place_and_layers_exchanged_are_seen(folder):
+def test_weights_trained_in_place_and_replaced_layers_are_used(folder):
     encoder = TextEncoder(folder)
     before = encoder.encode(TEXTS[:2])
     layer = encoder.model.bert.encoder.layer[1]
@@ -239,7 +239,7 @@ def test_facts_about_the_checkpoint(tiny_bert, encoder):
     assert encoder.num_bytes == (folder / "model.safetensors").stat().st_size
 
 
-def test_fingerprint_names_the_checkpoint_and_every_argument(with_arguments, encoder, folder):
+def test_fingerprint_depends_on_the_checkpoint_and_every_argument(with_arguments, encoder, folder):
     same = encoder.fingerprint()
     assert with_arguments(folder=folder).fingerprint() == same != checkpoint_fingerprint(folder)
     arguments = {"max_length": 100, "pooling": "max", "long_texts": "windows"}
@@ -258,7 +258,7 @@ def test_arguments_are_kept(folder):
 
 
 @pytest.mark.parametrize("name, value", [("pooling", "sum"), ("long_texts", "split")])
-def test_a_choice_that_is_none_is_refused(folder, name, value):
+def test_an_invalid_choice_is_refused(folder, name, value):
     with pytest.raises(ValueError, match=f"`{name}` must be '.*' or '.*Received: {name}='{value}'"):
         TextEncoder(folder, **{name: value})
 
@@ -297,7 +297,7 @@ def test_windows_need_a_fast_tokenizer(folder):
     assert TextEncoder(folder).tokenizer.is_fast is False
 
 
-def test_one_string_is_no_sequence_of_texts(encoder):
+def test_one_string_is_not_a_sequence_of_texts(encoder):
     for read in (encoder.encode, encoder.tokenize):
         with pytest.raises(ValueError, match="must be a sequence of strings.*'film'"):
             read("film")

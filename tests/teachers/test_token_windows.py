@@ -1,4 +1,4 @@
-"""Windows of token ids against wordpieces found by hand, whole and padded."""
+"""Windows of token ids against wordpieces found by hand, complete and padded."""
 
 import dataclasses
 
@@ -51,7 +51,7 @@ def test_windows_hold_every_wordpiece_once(tokenizer, pieces, monkeypatch, texts
     assert tokens.texts.tolist() == texts == [0, 0, 0, 1, 2, 3, 3, 4, 4]
 
 
-def test_padding_stands_behind_and_has_no_mask(tokenizer, pieces):
+def test_padding_is_at_the_end_and_masked(tokenizer, pieces):
     tokens = token_windows(tokenizer, TEXTS, max_length=64, long_texts="cut")
     chosen = np.array([2, 0, 1])
     tokens = dataclasses.replace(tokens, pad_id=77)
@@ -69,12 +69,12 @@ def test_no_texts_have_no_windows(tokenizer):
     assert tokens.padded(np.zeros(0, int))[0].shape == (0, 0)
 
 
-def test_one_string_is_no_sequence_of_texts(tokenizer):
+def test_one_string_is_not_a_sequence_of_texts(tokenizer):
     with pytest.raises(ValueError, match=r"must be a sequence of strings\. Received: texts='film'"):
         token_windows(tokenizer, "film", max_length=8, long_texts="cut")
 
 
-def test_a_choice_that_is_none_is_refused():
+def test_an_invalid_choice_is_refused():
     with pytest.raises(
         ValueError, match=r"must be 'cut' or 'windows'\. Received: long_texts='all'"
     ):

@@ -1,4 +1,4 @@
-"""Which weights train, and at which share of the learning rate."""
+"""The trained weights, and their shares of the learning rate."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def stack(tmp_path_factory):
     return LayerStack(TextEncoder(folder).model)
 
 
-def test_all_layers_learn_more_slowly_the_lower_they_are(stack):
+def test_lower_layers_have_lower_learning_rates(stack):
     groups = AllLayers(layer_decay=0.5).groups(stack)
     np.testing.assert_allclose([factor for factor, _ in groups], [0.125, 0.25, 0.5, 1.0])
     embeddings, *layers = [variables for _, variables in groups]
@@ -32,7 +32,7 @@ def test_top_layers_learn_at_the_full_rate(stack):
     assert not any("layer_._0/" in v.name or "embeddings" in v.name for v in variables)
 
 
-def test_more_layers_than_there_are_is_refused(stack):
+def test_more_layers_than_exist_are_refused(stack):
     with pytest.raises(ValueError, match="within 1 to 3, the encoder's layers.*num_layers=4"):
         TopLayers(4).groups(stack)
 

@@ -1,4 +1,4 @@
-"""A tuned BERT's two files: what was written is read, and a changed bit is seen."""
+"""A tuned BERT's two files: they are read as written, and a changed bit is detected."""
 
 import numpy as np
 import pytest
@@ -23,13 +23,13 @@ def read(folder):
     return arguments, {name: weight.tolist() for name, weight in weights.items()}
 
 
-def test_what_was_written_is_read(folder):
+def test_files_are_read_as_written(folder):
     assert read(folder) == (ARGUMENTS, {"layer": [[1, 2], [3, 4]], "offset": [5]})
 
 
 @pytest.mark.parametrize("name", ["text_ranker.json", "text_ranker.safetensors"])
-def test_a_flipped_bit_is_an_error_or_says_nothing(folder, name):
-    """White space between the values says nothing."""
+def test_a_flipped_bit_is_an_error_or_has_no_effect(folder, name):
+    """White space between the values has no meaning."""
     path, expected, seen = folder / name, read(folder), 0
     content = path.read_bytes()
     for bit in range(0, 8 * len(content), 5):

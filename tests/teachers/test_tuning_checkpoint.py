@@ -1,4 +1,4 @@
-"""A training's state on disk: whole, newest, and of this training only."""
+"""A training's state on disk: complete, newest, and of this training only."""
 
 import pytest
 import tensorflow as tf
@@ -7,7 +7,7 @@ from tfrs_distill.errors import InputError
 from tfrs_distill.teachers.bert.resumable_training import TuningCheckpoint
 
 
-def test_the_last_state_comes_back(tmp_path):
+def test_the_last_state_is_restored(tmp_path):
     first, optimizer = tf.Variable([1.0, 2.0]), tf.keras.optimizers.Adam(0.1)
     optimizer.build([first])
     checkpoint = TuningCheckpoint(tmp_path / "a", {"steps": 3, "kind": ("x",)})
@@ -25,11 +25,11 @@ def test_the_last_state_comes_back(tmp_path):
     for found, expected in zip([second, *other.variables], kept):
         assert (found.numpy() == expected).all()
     assert int(other.iterations) == 2
-    # One state is kept: its data, its index, TensorFlow's note of it, and whose it is.
+    # One state is kept: its data, its index, TensorFlow's note of it, and its training's settings.
     assert len(list((tmp_path / "a").iterdir())) == 4
 
 
-def test_another_trainings_state_is_refused_before_anything_is_read(tmp_path):
+def test_another_trainings_state_is_refused_before_reading(tmp_path):
     variable = tf.Variable(1.0)
     checkpoint = TuningCheckpoint(tmp_path, {"steps": 3, "seed": 1})
     checkpoint.restore(variables=[variable])

@@ -42,7 +42,7 @@ CATALOGUE = Catalogue(
 
 
 def new_student(**kwargs):
-    """A student whose every weight is a known random number."""
+    """A student with known random weights."""
     student = RetrievalStudent.from_history(
         num_items=NUM_ITEMS, max_history=5, embedding_dim=4, seed=0, **kwargs
     )
@@ -84,7 +84,7 @@ def expected(history, k, num_added=3):
     return scores[best], best
 
 
-def test_added_items_are_scored_as_the_text_tower_says(recommender):
+def test_added_items_are_scored_by_the_text_tower(recommender):
     recommender.add_items(ADDED)
     histories = [[3, 7], [NUM_ITEMS + 1], [1, 2, 3, 4, 5, 6, NUM_ITEMS + 2, NUM_ITEMS + 3]]
     scores, items = recommender([np.array(history) for history in histories], 20)
@@ -94,7 +94,7 @@ def test_added_items_are_scored_as_the_text_tower_says(recommender):
         np.testing.assert_array_equal(items[row], best)
 
 
-def test_they_have_names_in_what_is_recommended_and_in_histories(recommender):
+def test_added_items_have_names_in_recommendations_and_histories(recommender):
     recommender.add_items(ADDED[:1], titles=["Iron War (2026)"], item_ids=["n1"])
     recommender.add_items(ADDED[1:])
     assert recommender.artefact.num_items == NUM_ITEMS + 3
@@ -106,7 +106,7 @@ def test_they_have_names_in_what_is_recommended_and_in_histories(recommender):
     assert found is None or found.title == "Iron War (2026)"
 
 
-def test_the_student_in_8_bits_ranks_them_alike(artefact):
+def test_the_student_in_8_bits_ranks_them_equally(artefact):
     recommender = Recommender.load(artefact.folder / "student_int8.tflite")
     recommender.add_items(ADDED)
     scores, items = recommender([np.array([3, 7])], 20)
@@ -116,7 +116,7 @@ def test_the_student_in_8_bits_ranks_them_alike(artefact):
 
 
 def test_the_file_holds_every_item_once_and_the_text_tower(artefact):
-    """The same student without texts; beside it the text tower's numbers and its operators."""
+    """The same student without texts, plus the text tower's numbers and operators."""
     alone = new_student()
     folder = artefact.folder.parent / "2"
     export_artefact(alone, folder, CATALOGUE, k=20)
@@ -128,7 +128,7 @@ def test_the_file_holds_every_item_once_and_the_text_tower(artefact):
     assert sizes[0][0] - sizes[1][0] < 4 * tower + 25_000
 
 
-def test_the_artefact_stays_as_it_was(artefact):
+def test_the_artefact_is_not_changed(artefact):
     before = {path: path.read_bytes() for path in artefact.folder.rglob("*") if path.is_file()}
     recommender = Recommender.load(artefact.folder)
     without = recommender.recommend(["i1"], k=20)
@@ -141,11 +141,11 @@ def test_items_are_added_under_threads(artefact):
     recommender = Recommender.load(artefact.folder)
     recommender.add_items(ADDED)
 
-    def ask(number):
+    def call(number):
         scores, items = recommender([np.array([number + 1, NUM_ITEMS + 1 + number % 3])], 20)
         return {"scores": scores, "items": items}
 
-    assert_same_under_threads(ask, 40)
+    assert_same_under_threads(call, 40)
 
 
 @pytest.mark.parametrize(
@@ -154,19 +154,19 @@ def test_items_are_added_under_threads(artefact):
         ({"texts": ["robot"], "item_ids": ["i3"]}, "An item with the id 'i3' exists already"),
         ({"texts": ["robot", "robot"]}, "An item with the id 'robot' exists already"),
         ({"texts": ["robot", " "]}, "item ' ' without one"),
-        ({"texts": ["robot", "unheard"]}, "knows no word of the text 'unheard'"),
+        ({"texts": ["robot", "unheard"]}, "has no word of the text 'unheard'"),
         ({"texts": ["robot"], "titles": ["a", "b"]}, "Received: 1, 2 and 2"),
         ({"texts": ["robot", "war"], "item_ids": ["a"]}, "Received: 2, 2 and 1"),
     ],
 )
-def test_what_can_be_no_new_item_adds_none(artefact, arguments, words):
+def test_an_invalid_new_item_adds_none(artefact, arguments, words):
     recommender = Recommender.load(artefact.folder)
     with pytest.raises(InputError, match=words):
         recommender.add_items(**arguments)
     assert recommender.artefact.num_items == NUM_ITEMS
 
 
-def test_no_items_are_none(artefact):
+def test_an_empty_list_adds_none(artefact):
     recommender = Recommender.load(artefact.folder)
     recommender.add_items([])
     assert recommender.artefact.num_items == NUM_ITEMS
@@ -180,18 +180,18 @@ def test_two_threads_that_add_at_once_lose_nothing(artefact):
     assert set(recommender.artefact.item_ids[NUM_ITEMS:]) == {f"n{n}" for n in range(40)}
 
 
-def test_a_text_alone_is_no_list_of_texts(artefact):
+def test_one_text_is_not_a_list_of_texts(artefact):
     with pytest.raises((InputError, TypeError), match="texts"):
         Recommender.load(artefact.folder).add_items("robot war")
 
 
-def test_a_student_of_ids_alone_takes_none(tmp_path):
+def test_a_student_of_ids_alone_adds_none(tmp_path):
     export_artefact(new_student(), tmp_path / "1", CATALOGUE, k=5)
     with pytest.raises(InputError, match="uses item ids alone"):
         Recommender.load(tmp_path / "1").add_items(["robot"])
 
 
-def test_two_stages_take_none(tmp_path):
+def test_two_stages_add_none(tmp_path):
     items = ItemFeature(NUM_ITEMS, 4)
     ranker = RankingStudent(
         [items, HistoryFeature(items, 5, reads_ratings=False)], [Binary("like")]

@@ -16,7 +16,7 @@ FILMS = Catalogue(*(tuple("abcdef"),) * 3)
 
 @pytest.fixture
 def transfer(monkeypatch):
-    """The script, and whatever it imports beside it forgotten again."""
+    """The script; its imports are removed afterwards."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     before = set(sys.modules)
     import transfer
@@ -35,15 +35,15 @@ def test_an_average_is_the_cosine_with_the_history_the_latest_first(transfer):
     np.testing.assert_allclose(scorer._score_items([np.array([3, 1])])[0, 1:], expected, rtol=1e-5)
 
 
-def test_vectors_are_centred_and_chosen_where_validation_is_better_for_it(transfer):
-    # What all have in common, (9, 9), hides from the cosine what the groups are.
-    said = np.array([[1, 0, -4], [1, 0, 0], [1, 0, 0], [0, 1, 4], [0, 1, 0], [0, 1, 0]], float)
+def test_vectors_are_centred_if_validation_is_better_with_it(transfer):
+    # The common part, (9, 9), hides the groups from the cosine.
+    output = np.array([[1, 0, -4], [1, 0, 0], [1, 0, 0], [0, 1, 4], [0, 1, 0], [0, 1, 0]], float)
     histories = tuple(np.array([item], np.int32) for item in (2, 2, 5, 6))
     positives = tuple(np.array([item], np.int32) for item in (3, 3, 4, 4))  # of the same group
     users = np.arange(4, dtype=np.int32)
     validation = Queries(FILMS, users, histories, positives, candidates=np.array([3, 4]))
     data = SimpleNamespace(splits=SimpleNamespace(validation=validation))
-    best = transfer.best_average([np.ones([6, 2]), said + [9.0, 9.0, 0.0]], data, k=1)
-    centred = said - [0.5, 0.5, 0.0]
+    best = transfer.best_average([np.ones([6, 2]), output + [9.0, 9.0, 0.0]], data, k=1)
+    centred = output - [0.5, 0.5, 0.0]
     expected = centred / np.linalg.norm(centred, axis=1, keepdims=True)
     np.testing.assert_allclose(best.vectors[1:], expected, atol=1e-6)

@@ -1,4 +1,4 @@
-"""The recipe `cold-items`: its data, what its students read, and a whole run on planted data."""
+"""The recipe `cold-items`: its data, its students' texts, and a complete run on planted data."""
 
 import json
 import re
@@ -50,7 +50,7 @@ def encoder(tmp_path_factory):
     return folder
 
 
-def test_the_data_hide_a_quarter_of_the_items_and_half_of_their_texts(tmp_path):
+def test_the_data_hold_out_a_quarter_of_the_items_and_half_of_their_texts(tmp_path):
     data = RetrievalData.of(synthetic(), recipe_of())
     cold, splits = data.cold, data.splits
     assert len(cold.all) == data.catalogue.num_items // 4
@@ -73,7 +73,7 @@ def test_the_data_hide_a_quarter_of_the_items_and_half_of_their_texts(tmp_path):
     assert again.splits.train.fingerprint() == splits.train.fingerprint()
 
 
-def test_validation_is_of_items_as_they_are_known_and_of_their_texts_alone():
+def test_validation_has_all_items_and_cold_items_by_their_texts_alone():
     data = RetrievalData.of(synthetic(), recipe_of())
     pieces = WordPieces.for_texts("abcdefghijklmnopqrstuvwxyz", ["a b"] * 2)
     student = RetrievalStudent.from_history(
@@ -91,14 +91,14 @@ def test_validation_is_of_items_as_they_are_known_and_of_their_texts_alone():
     judge.on_epoch_end(0, logs)
     known = evaluate(student, validation, k=3).ndcg.mean()
     of_others = items.id_embeddings.numpy().copy()
-    of_others[data.cold.described] = 0.0  # as of items that have no id
+    of_others[data.cold.described] = 0.0  # like items without an id
     items.id_embeddings.assign(of_others)
     by_texts = evaluate(student, validation, k=3).ndcg.mean()
     assert known != pytest.approx(by_texts)
     assert logs["val_ndcg@3"] == pytest.approx((known + by_texts) / 2)
 
 
-def test_people_who_come_back_are_asked_about_cold_items_too():
+def test_with_repeated_interactions_cold_items_are_evaluated_too():
     recipe = recipe_of()
     recipe = replace(recipe, data=replace(recipe.data, exclude_seen=False))
     splits = RetrievalData.of(synthetic(), recipe).splits
@@ -106,7 +106,7 @@ def test_people_who_come_back_are_asked_about_cold_items_too():
     assert catalogues == {False}
 
 
-def test_the_student_reads_the_encoders_words(encoder):
+def test_the_student_reads_the_encoders_word_pieces(encoder):
     texts = ["the film", "the story", "a film"]
     recipe = recipe_of(encoder)
     recipe = replace(recipe, item_texts=replace(recipe.item_texts, num_common=3, max_pieces=5))
@@ -128,8 +128,8 @@ def test_an_encoder_of_tf_hub_is_refused():
         words_of(recipe_of("https://tfhub.dev/x"), ["a"])
 
 
-def test_a_planted_new_item_is_recommended_to_those_who_like_its_kind(tmp_path):
-    """Kinds that only words tell apart: each user likes one, and two new items are of two."""
+def test_a_planted_new_item_is_recommended_to_users_of_its_kind(tmp_path):
+    """Kinds differ only in their words: each user likes one, and two new items differ in kind."""
     data = synthetic(num_users=400, seed=0)
     splits = split_by_time(data, max_history=8)
     texts = splits.catalogue.texts
@@ -169,7 +169,7 @@ def test_a_planted_new_item_is_recommended_to_those_who_like_its_kind(tmp_path):
 
 
 @pytest.mark.nightly
-def test_a_whole_run_asks_for_cold_items_alone(encoder, tmp_path, capsys):
+def test_a_complete_run_evaluates_cold_items_alone(encoder, tmp_path, capsys):
     report = pipeline.run(recipe_of(encoder), tmp_path, SilentProgress())
     ndcg = {
         name: row["metrics"]["next_item"]["ndcg@3"]["value"]

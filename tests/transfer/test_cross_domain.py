@@ -1,4 +1,4 @@
-"""A run whose models start from those of a run of other data: what is taken, trained and refused.
+"""A run initialised with the models of a run on other data: what is copied, trained and refused.
 
 Two planted data sets share the words of their items' texts. The source has many users, the target
 few interactions of each.
@@ -50,7 +50,7 @@ WORDS = sorted({word for theme in THEMES[:4] for word in theme})
 
 
 def bags_of_words(setting, trained, folder):
-    """In place of a BERT's vectors: which words a text has. Quick, and no chance in it."""
+    """Replaces a BERT's vectors: the words of a text. Fast, and deterministic."""
     texts = setting.splits.catalogue.texts
     return np.array([[float(word in text) for word in WORDS] for text in texts], np.float32), {}
 
@@ -95,7 +95,7 @@ def source_of(home):
 
 
 def target_of(home, share=0.2, **transfer):
-    """Other users; by default the items are other ones too, that share words alone."""
+    """Other users; by default the items are other ones too, with only their words in common."""
     recipe = recipe_of(home, "target", seed=1)
     recipe = replace(recipe, data=replace(recipe.data, train_share=share))
     if not transfer:
@@ -116,7 +116,7 @@ def trained(recipe, folder):
 
 
 def with_data(recipe, folder):
-    """A run of the stage data, and of the words where its students read some."""
+    """A run of the stage data, and of words if its students read some."""
     run = run_of(recipe, folder)
     run.stages.run([data_stage(run), *([words_stage(run)] if recipe.item_texts.read else [])])
     return run
@@ -127,12 +127,12 @@ def model_of(run):
 
 
 def weights_of(model):
-    """By name, without the model's own."""
+    """By name, without the model's own name."""
     return {weight.name: weight.numpy() for weight in model.query_tower.weights}
 
 
 def test_a_transferred_teacher_is_better_than_one_of_few_interactions(home, tmp_path):
-    """No item is the same: what carries over is what texts say, and how histories are read."""
+    """No item is the same: texts and the reading of histories are transferred."""
     ndcg, lines = {}, {}
     for name, transfer in {
         "alone": {},
@@ -149,11 +149,11 @@ def test_a_transferred_teacher_is_better_than_one_of_few_interactions(home, tmp_
     assert ndcg["adapters"] > 1.1 * ndcg["alone"], ndcg
     assert ndcg["nothing"] > 1.1 * ndcg["alone"], ndcg
     assert "started from" not in lines["alone"]
-    assert lines["all"].endswith("started from source with no item taken to be the same")
-    assert lines["nothing"].endswith("the same, not trained")
+    assert lines["all"].endswith("started from source with no shared item")
+    assert lines["nothing"].endswith("no shared item, not trained")
 
 
-def test_every_weight_starts_where_the_other_teacher_ended(home, tmp_path):
+def test_every_weight_starts_as_in_the_other_teacher(home, tmp_path):
     """Ids by title; texts are the run's own. Nothing is trained, so the result is the start."""
     run = trained(target_of(home, trains="nothing", same_items="titles"), tmp_path)
     source = trained(source_of(home), home)
@@ -174,7 +174,7 @@ def test_every_weight_starts_where_the_other_teacher_ended(home, tmp_path):
         "curves" not in facts
         and "at epoch 0" in json.loads(run.file("teacher", NOTE).read_text())["line"]
     )
-    assert "60 of 60 items the same by their title" in run.transfer.sentences()
+    assert "60 of 60 items matched by title" in run.transfer.sentences()
     fold = tmp_path / "fold"
     fold.mkdir()
     windows = run.data.splits.train.subset(np.arange(20))
@@ -184,7 +184,7 @@ def test_every_weight_starts_where_the_other_teacher_ended(home, tmp_path):
         np.testing.assert_array_equal(values, ours[name])
 
 
-def test_with_adapters_ids_and_a_low_rank_product_are_all_that_is_trained(home, tmp_path):
+def test_with_adapters_only_ids_and_a_low_rank_product_are_trained(home, tmp_path):
     recipe = target_of(home, trains="adapters", adapter_rank=2, same_items="titles")
     run = trained(recipe, tmp_path / "adapters")
     start = trained(replace(recipe, transfer=replace(recipe.transfer, trains="nothing")), tmp_path)
@@ -209,7 +209,7 @@ def test_with_adapters_ids_and_a_low_rank_product_are_all_that_is_trained(home, 
     assert "an adapter of rank 2 of the text projection" in run.transfer.sentences()
 
 
-def test_an_adapter_starts_at_nothing_and_leaves_a_teacher_like_any_other():
+def test_an_adapter_starts_at_zero_and_the_teacher_is_an_ordinary_one():
     vectors = np.random.default_rng(0).normal(size=[9, 6])
     teacher = BertTwoTower(vectors, max_history=3, embedding_dim=8, dropout=0.0, seed=0)
     history = tf.constant([[0, 4, 7]])
@@ -230,7 +230,7 @@ def test_an_adapter_starts_at_nothing_and_leaves_a_teacher_like_any_other():
 
 
 def test_the_stage_depends_on_what_was_transferred_and_how(home, tmp_path):
-    """Not on where it lies."""
+    """Not on its location."""
 
     def fingerprint(**changes):
         run = with_data(target_of(home, **({"trains": "nothing"} | changes)), tmp_path)
@@ -269,7 +269,7 @@ def test_a_member_of_an_ensemble_starts_from_one_and_from_a_teacher_alone(home, 
 
 
 def changed_copy(home, tmp_path, what):
-    """A copy of the source's run with something wrong."""
+    """A copy of the source's run with an error."""
     copy = tmp_path / "copy"
     shutil.copytree(home / "source", copy)
     stages = copy / "stages"
@@ -293,7 +293,7 @@ def changed_copy(home, tmp_path, what):
         ("nothing", r"stages/data is not there"),
     ],
 )
-def test_a_folder_of_no_finished_run_is_refused(home, tmp_path, what, words):
+def test_a_folder_without_a_finished_run_is_refused(home, tmp_path, what, words):
     copy = changed_copy(home, tmp_path, what)
     run = with_data(target_of(home, run=str(copy)), tmp_path)
     with pytest.raises(InputError, match=words):
@@ -316,21 +316,27 @@ def of_teacher(**settings):
     [
         (other_encoder, r"read by another encoder.*Received: `encoder\.name`=.*same section \[enc"),
         (of_teacher(embedding_dim=16), r"Received: `teacher\.embedding_dim`=16.*has 8\. Set it t"),
-        (of_teacher(num_blocks=2), r"Received: `teacher\.num_blocks`=2, where .*source has 1\."),
-        (of_teacher(num_heads=4), r"Received: `teacher\.num_heads`=4, where .*source has 2\."),
+        (
+            of_teacher(num_blocks=2),
+            r"Received: `teacher\.num_blocks`=2, but that of .*source has 1\.",
+        ),
+        (
+            of_teacher(num_heads=4),
+            r"Received: `teacher\.num_heads`=4, but that of .*source has 2\.",
+        ),
         (
             lambda home, tmp_path, recipe: replace(
                 recipe, data=replace(recipe.data, max_history=9)
             ),
-            r"Received: `data\.max_history`=9, where .*source has 6\.",
+            r"Received: `data\.max_history`=9, but that of .*source has 6\.",
         ),
         (
             lambda home, tmp_path, recipe: replace(recipe, seed=0),  # as the source
-            r"a run of other data: 100% of this run's interactions are in that of .*source",
+            r"a run on other data: 100% of this run's interactions are in the data of .*source",
         ),
     ],
 )
-def test_what_does_not_fit_is_refused_before_anything_is_trained(home, tmp_path, change, words):
+def test_incompatible_runs_are_refused_before_training(home, tmp_path, change, words):
     recipe = change(home, tmp_path, target_of(home, trains="all"))
     run = run_of(recipe, tmp_path)
     with pytest.raises(InputError, match=words):
@@ -339,7 +345,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_trained(home, tmp_path,
 
 
 def test_a_part_of_the_data_is_the_same_data(home, tmp_path):
-    """As where the other run has read fewer users: here an eighth of them."""
+    """As if the other run had read fewer users: here an eighth of them."""
     recipe = source_of(home)
     few = replace(recipe, name="few", data=replace(recipe.data, max_users=25))
     few = replace(few, teacher=replace(few.teacher, max_epochs=1))
@@ -350,7 +356,7 @@ def test_a_part_of_the_data_is_the_same_data(home, tmp_path):
         run.teacher.settings()
 
 
-def test_a_teacher_whose_encoder_is_not_known_is_refused(home, tmp_path):
+def test_a_teacher_of_an_unknown_encoder_is_refused(home, tmp_path):
     """As one of an earlier version, or one that was tuned."""
     copy = tmp_path / "copy"
     shutil.copytree(home / "source", copy)
@@ -359,7 +365,7 @@ def test_a_teacher_whose_encoder_is_not_known_is_refused(home, tmp_path):
     found = Transfer(target_of(home, trains="all"), with_data(source_of(home), home).data)
     found.teacher_folder = choices.parent
     found.data = with_data(target_of(home), tmp_path).data
-    with pytest.raises(InputError, match=r"does not say which encoder read its texts.*delete"):
+    with pytest.raises(InputError, match=r"does not record which encoder read its texts.*delete"):
         found.check()
 
 
@@ -384,7 +390,7 @@ def test_a_run_without_such_a_teacher_is_refused(home, tmp_path):
         ({"transfer": {"adapter_rank": 0}}, r"`transfer\.adapter_rank` must be a whole number"),
     ],
 )
-def test_recipes_of_which_nothing_carries_over_are_refused(changes, words):
+def test_recipes_without_anything_to_transfer_are_refused(changes, words):
     recipe = replace(
         RetrievalRecipe(), transfer=TransferSettings(run="saved_models/ml-1m", trains="adapters")
     )
@@ -395,7 +401,7 @@ def test_recipes_of_which_nothing_carries_over_are_refused(changes, words):
         )
 
 
-def test_two_stages_and_met_cold_items_are_refused():
+def test_two_stages_and_shared_cold_items_are_refused():
     other = TransferSettings(run="saved_models/ml-1m")
     with pytest.raises(InputError, match=r"`transfer` is available for one-stage runs only"):
         TwoStageRecipe(transfer=other)
@@ -406,7 +412,7 @@ def test_two_stages_and_met_cold_items_are_refused():
     assert replace(cold, transfer=replace(other, same_items="none")).transfer.run
 
 
-def test_items_of_both_are_found_by_title_or_id():
+def test_shared_items_are_found_by_title_or_id():
     one = Catalogue(("1", "2", "3"), ("Heat", "Straße", "Babe"), ("a", "b", "c"))
     other = Catalogue(("3", "7", "8", "1"), ("BABE", "heat", "Heat", "STRASSE"), tuple("abcd"))
     assert shared_items(one, other, "titles") == [2, 4, 1]  # of two called Heat the first
@@ -414,7 +420,7 @@ def test_items_of_both_are_found_by_title_or_id():
     assert shared_items(one, other, "none") == [0, 0, 0]
 
 
-def test_the_same_interactions_are_those_of_one_user_item_and_time():
+def test_the_same_interactions_have_the_same_user_item_and_time():
     def data(users, items, times, user_ids=("a", "b")):
         catalogue = tiny_catalogue(4)
         return Interactions("tiny", catalogue, user_ids, users, items, np.ones(len(users)), times)
@@ -486,13 +492,13 @@ def test_the_student_starts_from_the_other_runs_and_the_twin_does_not(home, tmp_
             twin.candidate_tower.text_tower.log_weights,
             theirs.candidate_tower.text_tower.log_weights,
         )
-    for name in ("scrambled", "self_taught"):  # they learn as the student does
+    for name in ("scrambled", "self_taught"):  # they are trained like the student
         assert students_of(run, name).new(recipe.distillation, 0).candidate_tower.word_pieces == (
             PIECES
         )
     sentences = run.transfer.sentences()
-    assert "The student, and controls that learn as it does, started from that run's" in sentences
-    assert "The twin started from nothing: it is the control without transfer." in sentences
+    assert "The student, and controls trained like it, started from that run's" in sentences
+    assert "The twin started from new weights: it is the control without transfer." in sentences
     assert run.transfer.facts() == {
         "run": "source",
         "data": "synthetic",
@@ -519,7 +525,7 @@ def test_the_students_stage_depends_on_it_and_the_twins_does_not(home, tmp_path)
 
 
 @pytest.mark.parametrize("which", ["theirs", "ours", "none"])
-def test_where_one_of_both_reads_no_text_the_teacher_alone_transfers(home, tmp_path, which):
+def test_if_one_of_both_reads_no_text_only_the_teacher_transfers(home, tmp_path, which):
     if which == "none":
         shutil.copytree(home / "source", tmp_path / "source")  # without a stage of a student
     else:
@@ -537,5 +543,7 @@ def test_where_one_of_both_reads_no_text_the_teacher_alone_transfers(home, tmp_p
 def test_a_student_of_another_width_is_refused_before_the_teacher_is_trained(home, tmp_path):
     source, _ = given_student(home, tmp_path, dim=5)
     run = with_data(with_texts(target_of(home, run=str(source.home))), tmp_path)
-    with pytest.raises(InputError, match=r"student starts.*`student\.embedding_dim`=4.*has 5"):
+    with pytest.raises(
+        InputError, match=r"student must have the shape.*`student\.embedding_dim`=4.*has 5"
+    ):
         run.teacher.settings()

@@ -1,4 +1,4 @@
-"""Updates of a finished run: what is new comes behind what was, and nothing worse is published."""
+"""Updates of a finished run: new data is appended, and no worse version is published."""
 
 import csv
 import json
@@ -31,12 +31,12 @@ from tfrs_distill.serving.recommender import Recommender
 
 DATA = synthetic(num_users=120)
 BY_TIME = np.argsort(DATA.timestamps, kind="stable")
-NEW_ITEMS = (3, 7)  # in no interaction of before
+NEW_ITEMS = (3, 7)  # in no earlier interaction
 CUT = int(0.75 * len(BY_TIME))
 
 
 def write_interactions(path, rows, **changed):
-    """Rows of `DATA` as a table; `changed` replaces what a column says of the first of them."""
+    """Rows of `DATA` as a table; `changed` replaces values of a column in the first of them."""
     with open(path, "w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["user_id", "item_id", "timestamp"])
@@ -62,7 +62,7 @@ def write_items(path, items):
 
 @pytest.fixture(scope="module", params=["item-item", nightly("ensemble")])
 def finished(request, tmp_path_factory):
-    """A run without what an update does not read: a twin, controls and figures."""
+    """A run without stages that an update does not read: a twin, controls and metrics."""
     folder = tmp_path_factory.mktemp("update")
     write_tiny_bert(folder / "bert")
     before = [row for row in BY_TIME[:CUT] if DATA.items[row] not in NEW_ITEMS]
@@ -118,7 +118,7 @@ def tables(tmp_path_factory):
 
 @pytest.fixture
 def run(finished, tmp_path):
-    """A copy of the finished run, to be changed."""
+    """A copy of the finished run, which a test can change."""
     return Path(shutil.copytree(finished, tmp_path / "shop"))
 
 
@@ -165,9 +165,9 @@ def test_an_update_resumes_and_another_follows_it(run, tables, monkeypatch, caps
     assert all(indices == [0] for indices in known_later[len(known) :])
 
     assert cli.main(["update", str(run), "--new-interactions", second, *options[:2]]) == 0
-    told = " ".join(capsys.readouterr().out.split())
-    assert " 0 new items" in told and f"Published: {run / '3'}" in told
-    assert "users without new data" in told
+    result = " ".join(capsys.readouterr().out.split())
+    assert " 0 new items" in result and f"Published: {run / '3'}" in result
+    assert "users without new data" in result
     with pytest.raises(InputError, match=r"Version 3 .* was published with the same tables"):
         pipeline.update(run, second)
     later = Recommender.load(run / "3")
@@ -185,7 +185,7 @@ def test_an_update_resumes_and_another_follows_it(run, tables, monkeypatch, caps
     tables_file.write_text(text)
     for path in ("updates", "2", "3"):
         shutil.rmtree(run / path)
-    assert files_of(run) == before  # of the first version nothing has changed
+    assert files_of(run) == before  # the first version is unchanged
 
 
 def test_a_worse_student_is_not_published(run, tables, monkeypatch):
@@ -194,8 +194,8 @@ def test_a_worse_student_is_not_published(run, tables, monkeypatch):
     def forgetful(model, *arguments, **settings):
         curves = fit(model, *arguments, **settings)
         items = model.student.candidate_tower
-        met = np.bincount(DATA.items, minlength=items.num_items + 1)
-        items.biases.assign(-100.0 * met)  # the rarest first
+        interacted = np.bincount(DATA.items, minlength=items.num_items + 1)
+        items.biases.assign(-100.0 * interacted)  # the rarest first
         return curves
 
     monkeypatch.setattr(stages, "fit_until_best", forgetful)
@@ -227,9 +227,7 @@ NEW_ROW = next(row for row in ROWS if DATA.items[row] in NEW_ITEMS)
     ],
     ids=["older", "dates", "unknown item", "no items", "taken id"],
 )
-def test_new_tables_that_cannot_be_used_are_refused(
-    finished, tmp_path, rows, changed, items, words
-):
+def test_invalid_new_tables_are_refused(finished, tmp_path, rows, changed, items, words):
     before = files_of(finished)
     interactions = write_interactions(tmp_path / "new.csv", rows, **changed)
     new_items = [write_items(tmp_path / "items.csv", items)] if items else []
@@ -238,14 +236,14 @@ def test_new_tables_that_cannot_be_used_are_refused(
     assert files_of(finished) == before
 
 
-def test_an_item_needs_an_id_of_its_own_and_a_text(finished, tmp_path):
+def test_a_new_item_needs_a_new_id_and_a_text(finished, tmp_path):
     (tmp_path / "items.csv").write_text("item_id,title\nx,\n")
     rows = write_interactions(tmp_path / "new.csv", ROWS, item="x")
     with pytest.raises(InputError, match=r"1 of 1 have neither a title nor another text"):
         pipeline.update(finished, [rows], [str(tmp_path / "items.csv")])
 
 
-def test_what_is_no_run_that_can_go_on_is_refused(finished, run, tables, tmp_path):
+def test_runs_that_cannot_be_updated_are_refused(finished, run, tables, tmp_path):
     ((first, items), _) = tables
     with pytest.raises(InputError, match=r"is not the folder of a finished run"):
         pipeline.update(tmp_path, [first])
@@ -258,7 +256,7 @@ def test_what_is_no_run_that_can_go_on_is_refused(finished, run, tables, tmp_pat
     (run / "recipe.toml").write_text(
         re.sub('(?m)^kind = "(item-item|ensemble)"', 'kind = "cross-encoder"', recipe)
     )
-    with pytest.raises(InputError, match=r"kind cross-encoder cannot go on from an earlier run"):
+    with pytest.raises(InputError, match=r"kind cross-encoder cannot continue from an earlier run"):
         pipeline.update(run, [first], [items])
     (run / "recipe.toml").write_text(recipe)
     (run / "1" / "vocabulary.txt").write_text("\n".join(["other", *titles[1:]]) + "\n")
@@ -273,8 +271,8 @@ def test_what_is_no_run_that_can_go_on_is_refused(finished, run, tables, tmp_pat
         ("data", lambda note: note["result"].update(fingerprint="of other windows")),
     ],
 )
-def test_a_run_that_went_on_with_other_settings_is_refused(run, tables, stage, change):
-    """Its last version is of one student, and its stages hold another."""
+def test_a_run_that_was_continued_with_other_settings_is_refused(run, tables, stage, change):
+    """Its last version is of one student, and its stages contain another."""
     ((first, items), _) = tables
     path = run / "stages" / stage / "done.json"
     note = json.loads(path.read_text())
@@ -282,6 +280,6 @@ def test_a_run_that_went_on_with_other_settings_is_refused(run, tables, stage, c
     change(note)
     path.write_text(json.dumps(note | {"sha256": content_sha256(note)}))
     before = files_of(run)
-    with pytest.raises(InputError, match=r"went on with other settings since.*to the end first"):
+    with pytest.raises(InputError, match=r"was continued with other settings.*to the end first"):
         pipeline.update(run, [first], [items])
     assert files_of(run) == before

@@ -1,4 +1,4 @@
-"""Pages that are made from the code say what the code says."""
+"""Pages that are generated from the code are current, and the pages' programs run."""
 
 import json
 import re
@@ -33,7 +33,7 @@ def mode(request):
 
 
 def after_the_programs_of(page, how_many):
-    """The names that a page's programs leave, run one after the other."""
+    """The names defined by a page's programs, run one after the other."""
     text = (DOCS / page).read_text(encoding="utf-8")
     programs = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(programs) == how_many
@@ -51,7 +51,7 @@ def test_the_programs_about_the_distiller_run_one_after_the_other(mode, tmp_path
 
 
 def test_the_programs_about_new_items_run(mode, tmp_path, monkeypatch):
-    """With a tiny BERT in MiniLM's place."""
+    """With a tiny BERT in place of MiniLM."""
     write_tiny_bert(tmp_path / "bert")
     monkeypatch.setattr("tfrs_distill.data.minilm_folder", lambda: tmp_path / "bert")
     monkeypatch.chdir(tmp_path)
@@ -84,7 +84,7 @@ def test_the_programs_about_evaluation_run_one_after_the_other(tmp_path, monkeyp
 def test_the_models_of_other_libraries_run_in_their_environments(
     tmp_path, monkeypatch, capsys, peer_python
 ):
-    """Both are EASE of the same 0/1 matrix: what NumPy solves in float64."""
+    """Both are EASE of the same 0/1 matrix: equal to NumPy's float64 solution."""
     pytest.importorskip("implicit")
     monkeypatch.chdir(tmp_path)
     names = after_the_programs_of("evaluation.md", how_many=7)
@@ -98,16 +98,16 @@ def test_the_models_of_other_libraries_run_in_their_environments(
     assert main(["evaluate", "rectools.npz", "recbole.npz", *split]) == 0
     found = json.loads(capsys.readouterr().out)["models"]
     queries = names["queries"]
-    met = np.zeros((len(queries), queries.catalogue.num_items))
-    for row, history in zip(met, queries.histories):
+    interacted = np.zeros((len(queries), queries.catalogue.num_items))
+    for row, history in zip(interacted, queries.histories):
         row[history - 1] = 1
-    inverse = np.linalg.inv(met.T @ met + 10.0 * np.eye(met.shape[1]))
+    inverse = np.linalg.inv(interacted.T @ interacted + 10.0 * np.eye(interacted.shape[1]))
     weights = -inverse / np.diag(inverse)
     np.fill_diagonal(weights, 0.0)
-    expected = td.evaluate(met @ weights, queries, k=20).figures()
+    expected = td.evaluate(interacted @ weights, queries, k=20).figures()
     ndcg = {library: model["figures"]["ndcg@20"] for library, model in found.items()}
     assert ndcg["recbole.npz"] == pytest.approx(expected["ndcg@20"], abs=1e-9)
-    # RecTools' lists differ from there on where scores of few hundredths are near each other.
+    # From there on RecTools' lists differ where scores differ by a few hundredths.
     assert ndcg["rectools.npz"] == pytest.approx(expected["ndcg@20"], abs=0.01)
 
 
@@ -133,7 +133,7 @@ def test_the_programs_about_ranking_run_one_after_the_other(mode, tmp_path, monk
 
 @pytest.mark.nightly
 def test_the_programs_about_teachers_run_one_after_the_other(mode, tmp_path, monkeypatch):
-    """With a tiny BERT in MiniLM's place."""
+    """With a tiny BERT in place of MiniLM."""
     write_tiny_bert(tmp_path / "bert")
     monkeypatch.setattr("tfrs_distill.data.minilm_folder", lambda: tmp_path / "bert")
     the_programs_about_teachers(tmp_path, monkeypatch)
@@ -151,7 +151,7 @@ def the_programs_about_teachers(tmp_path, monkeypatch):
     assert set(next(iter(names["batches"]))) >= {"history", "teacher_query_embeddings"}
 
 
-def test_every_test_that_a_page_names_is_there():
+def test_every_test_named_on_a_page_exists():
     tests = Path(__file__).parents[1]
     named = set()
     for page in DOCS.glob("*.md"):

@@ -1,4 +1,4 @@
-"""Every notebook runs from its first cell to its last; only sizes are made smaller."""
+"""Every notebook runs from its first cell to its last; only sizes are reduced."""
 
 from pathlib import Path
 

@@ -30,19 +30,19 @@ def test_a_recipe_runs_from_data_to_tflite_and_report(
     assert done.returncode == 0, done.stderr[-2000:]
     home = tmp_path / f"{name}-quick"
     report = json.loads((home / "report.json").read_text(encoding="utf-8"))
-    assert {task: told["metric"] for task, told in report["tasks"].items()} == LABELS[name]
+    assert {task: result["metric"] for task, result in report["tasks"].items()} == LABELS[name]
     for task, metric in LABELS[name].items():
         assert report["comparisons"]["student_vs_twin"][task]["metric"] == metric
-        told = report["models"]["student"]["metrics"][task][metric]
-        low, high = told["interval"]
-        assert low < told["value"] < high
+        result = report["models"]["student"]["metrics"][task][metric]
+        low, high = result["interval"]
+        assert low < result["value"] < high
     assert report["verdict"] in " ".join(done.stdout.split())
     assert (home / "report.html").is_file() and (home / "1" / "student.tflite").is_file()
     if name in ("ranking", "multitask"):
         assert report["data"]["users"] == report["recipe"]["data"]["max_users"] == 250
     if name == "two-stage":
         command = [sys.executable, "-m", "tfrs_distill", "recommend", str(home / "1"), "--json"]
-        told = subprocess.run(
+        result = subprocess.run(
             [*command, "--history", "Star Wars (1977)"], capture_output=True, text=True
         )
-        assert len(json.loads(told.stdout)) == 10, told.stderr[-2000:]
+        assert len(json.loads(result.stdout)) == 10, result.stderr[-2000:]

@@ -9,7 +9,7 @@ README = Path(__file__).parents[2] / "README.md"
 
 
 def substituted(program: str, old: str, new: str) -> str:
-    """`program` with `old` replaced; a text that is not there any more is an error, not a no-op."""
+    """`program` with `old` replaced; a missing text is an error, not a no-op."""
     assert old in program, f"README's program does not say {old!r}"
     return program.replace(old, new)
 

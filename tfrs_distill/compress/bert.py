@@ -221,7 +221,7 @@ def layer_importance(
     kept = list(every) if keep is None else _checked_layers(keep, len(every))
     if len(kept) < 2:
         raise InputError(
-            "An encoder needs a layer: `keep` must name at least two of which one is left out. "
+            "`keep` must name at least two layers, because one of them is removed. "
             f"Received: keep={kept}."
         )
     forward = _Forward(encoder, stack)
@@ -370,7 +370,7 @@ def _stack(model: Any, folder: Path) -> LayerStack:
         return LayerStack(model)
     except ValueError as error:
         raise InputError(
-            "Layers can be left out of a BERT-family model with a stack of layers: BERT, MiniLM, "
+            "Layers can be removed from a BERT-family model with a stack of layers: BERT, MiniLM, "
             "RoBERTa, XLM-RoBERTa, CamemBERT, ELECTRA, DistilBERT or MPNet. Received: "
             f"{type(model).__name__} in {folder}."
         ) from error
@@ -381,8 +381,8 @@ def _checked_layers(keep: Sequence[int], num_layers: int) -> list[int]:
     rising = whole and all(low < high for low, high in zip(keep, keep[1:]))
     if not (len(keep) and rising and 0 <= keep[0] and keep[-1] < num_layers):
         raise InputError(
-            f"`keep` must name layers from 0 to {num_layers - 1}, at least one, in rising order "
-            f"and each once. Received: keep={list(keep)}."
+            f"`keep` must name layers from 0 to {num_layers - 1}, at least one, in ascending "
+            f"order and each once. Received: keep={list(keep)}."
         )
     return [int(layer) for layer in keep]
 
@@ -390,7 +390,7 @@ def _checked_layers(keep: Sequence[int], num_layers: int) -> list[int]:
 def _check_target(folder: Path, to: Path, origin: dict[str, Any]) -> None:
     """Raise unless `to` is empty or holds the output of an earlier, identical call."""
     if folder.resolve() in to.resolve().parents:
-        raise InputError(f"`to` must not lie in the checkpoint's folder {folder}. Received: {to}.")
+        raise InputError(f"`to` must not be in the checkpoint's folder {folder}. Received: {to}.")
     if not to.exists() or (to.is_dir() and not any(to.iterdir())):
         return
     try:
@@ -459,7 +459,7 @@ def _other_files(folder: Path) -> list[Path]:
     outside = [path for path in modules if ".." in path.parts]
     if outside:
         raise InputError(
-            f"The modules of {folder} must lie in it. Received: {outside[0]}. Copy that into the "
+            f"The modules of {folder} must be in it. Received: {outside[0]}. Copy that into the "
             "folder and name it so in modules.json."
         )
     return files + modules
@@ -492,9 +492,9 @@ def _converted(encoder: TextEncoder, shape: list[int | None], quantization: Quan
             if "NEEDS_FLEX_OPS" not in str(error) and "NEEDS_CUSTOM_OPS" not in str(error):
                 raise
             raise InputError(
-                f"The encoder in {encoder.folder}, a {type(encoder.model).__name__}, cannot become "
-                "a .tflite file: LiteRT has no built-in operator for a part of it. Keep it in "
-                f"TensorFlow. TensorFlow says: {first_line(error)}"
+                f"The encoder in {encoder.folder}, a {type(encoder.model).__name__}, cannot be "
+                "converted to a .tflite file: LiteRT has no built-in operator for a part of it. "
+                f"Keep it in TensorFlow. TensorFlow says: {first_line(error)}"
             ) from error
 
 

@@ -151,8 +151,8 @@ def to_budget(
     _check(student, max_bytes, max_drop)
     if fine_tune is not None and not fingerprint:
         raise InputError(
-            "`fine_tune` needs a `fingerprint`, a text that changes when it does: students that an "
-            "earlier search trained on otherwise are not taken for this one's. Received: ''."
+            "`fine_tune` needs a `fingerprint`, a text that changes with the function, so that "
+            "students of an earlier, other fine-tuning are not reused. Received: ''."
         )
     search = Search(
         student,
@@ -176,8 +176,8 @@ def to_budget(
         if not uncompressed.score > 0:
             raise InputError(
                 f"The student in float32 has a score ({name}) of "
-                f"{uncompressed.score:.4g} on `queries`, so nothing says what compression costs: "
-                "it must be above 0. Train it first, or give more queries."
+                f"{uncompressed.score:.4g} on `queries`, so the loss by compression has no "
+                "measure: it must be above 0. Train it first, or give more queries."
             )
         points: list[Point] = []
         fitting: list[Point] = []
@@ -318,7 +318,7 @@ class Search:
         with locked(self.directory / POINTS, wait=False) as held:
             if not held:
                 raise InputError(
-                    f"Another search is at work in {self.directory}. Wait for it, or stop it."
+                    f"Another search is running in {self.directory}. Wait for it, or stop it."
                 )
             yield
 
@@ -334,7 +334,7 @@ class Search:
     def tune(self, points: Sequence[Point]) -> list[Point]:
         """Return points of the same methods with fine-tuning."""
         tuned = []
-        with self.progress.bar("students trained on", len(points)) as advance:
+        with self.progress.bar("students fine-tuned", len(points)) as advance:
             for point in points:
                 tuned.append(self._point(point.methods, point))
                 advance(note=self._line(tuned[-1]))
@@ -446,7 +446,7 @@ def _nothing_fits(least: Point, whole: Point, name: str, max_bytes: int) -> str:
     return (
         f"No file of the student fits into {max_bytes:,} bytes. The smallest has "
         f"{least.bytes:,}{how}, with a score ({name}) of {least.score:.4f} "
-        f"before it is trained on, where the student in float32 has {whole.score:.4f}. Give "
+        f"before fine-tuning; the student in float32 has {whole.score:.4f}. Give "
         "at least as many bytes, or train a narrower student."
     )
 
@@ -454,7 +454,7 @@ def _nothing_fits(least: Point, whole: Point, name: str, max_bytes: int) -> str:
 def _drops_too_much(found: SearchResult, max_bytes: int, max_drop: float) -> str:
     chosen, whole = found.chosen, found.uncompressed
     enough = [p for p in found.points if p.score >= (1 - max_drop) * whole.score and p.methods]
-    words = "None that was measured loses less."
+    words = "No measured student loses less."
     if enough:
         least = min(enough, key=lambda point: point.bytes)
         words = f"The smallest that loses less has {least.bytes:,}, by {', '.join(least.methods)}."

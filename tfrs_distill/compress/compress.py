@@ -113,7 +113,7 @@ def compress(
     if isinstance(student, RankingModel):
         if head_importance is not None:
             raise InputError(
-                "`head_importance` is of the attention heads of a retrieval student. Received: a "
+                "`head_importance` is for the attention heads of a retrieval student. Received: a "
                 f"{type(student).__name__}, which has none. Leave it out."
             )
         return _ranking_student(student, read, item_weights, unit_importance)
@@ -155,7 +155,7 @@ def check_student(student: Any) -> None:
         if isinstance(table, CompressedTable):
             raise InputError(
                 "`student` is compressed already. Received: one with a table of "
-                f"{table.methods.texts}. Give the student that it was made from."
+                f"{table.methods.texts}. Give the uncompressed student."
             )
     if not all(np.isfinite(weight.numpy()).all() for weight in checked.weights):
         raise InputError(

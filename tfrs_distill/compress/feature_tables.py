@@ -86,8 +86,8 @@ def feature_tables(
         found.append(FeatureTable(feature, values, weights, num_lookups))
     if item_weights is not None and not any(isinstance(t.feature, ItemFeature) for t in found):
         raise InputError(
-            "`item_weights` are of the items of an `ItemFeature`. Received: a student without one. "
-            "Leave them out."
+            "`item_weights` are for the items of an `ItemFeature`. Received: a student without "
+            "one. Leave them out."
         )
     return found
 
@@ -101,8 +101,8 @@ def row_weights(given: np.ndarray | None, num_items: int) -> np.ndarray:
     weights = np.ones(num_items) if given is None else np.asarray(given, np.float64)
     if weights.shape != (num_items,) or not np.isfinite(weights).all() or (weights < 0).any():
         raise InputError(
-            f"`item_weights` must be {num_items} numbers of at least 0, one an item. Received: "
-            f"shape {weights.shape}, the least of them {weights.min(initial=np.inf)}."
+            f"`item_weights` must be {num_items} numbers of at least 0, one per item. Received: "
+            f"shape {weights.shape}, minimum {weights.min(initial=np.inf)}."
         )
     least = max(1e-3 * float(weights.mean()), 1e-9)
     return np.maximum(np.concatenate([[0.0], weights]), least)
@@ -159,8 +159,7 @@ def _of_no_table(tables: Sequence[FeatureTable], wanted: Methods, reasons: Seque
     return (
         f"None of the student's tables takes fewer bytes with {' and '.join(named)}. Received: "
         f"{sizes or 'a student without tables'}. Choose other sizes, fewer methods, or none: "
-        "`quantization` of an export makes numbers of 8 bits of what is large enough. "
-        + " ".join(reasons[:1])
+        "`quantization` of an export stores all large tables with 8 bits. " + " ".join(reasons[:1])
     ).strip()
 
 

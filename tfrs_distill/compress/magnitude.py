@@ -139,7 +139,7 @@ class MagnitudePruning(tf.keras.callbacks.Callback):
         if step < self.end_step:
             logger.warning(
                 "MagnitudePruning has not reached `end_step`: training stopped at step %d of %d, "
-                "with a sparsity of %.3f. Train on, or give an earlier `end_step`.",
+                "with a sparsity of %.3f. Train longer, or give an earlier `end_step`.",
                 step,
                 self.end_step,
                 self.sparsity(),

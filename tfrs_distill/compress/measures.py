@@ -82,7 +82,7 @@ def measure_of(
     assert isinstance(queries, Queries)
     if catalogue is not None or vocabularies is not None:
         raise InputError(
-            "`catalogue` and `vocabularies` are of a ranking student. Received: a "
+            "`catalogue` and `vocabularies` are for a ranking student. Received: a "
             f"{type(student).__name__}, whose catalogue is that of `queries`. Leave them out."
         )
     return ListMeasure(student, queries, k, num_recommended)
@@ -110,7 +110,7 @@ class ListMeasure:
         if queries.catalogue.num_items != student.num_items:
             raise InputError(
                 f"`queries` are of a catalogue of {queries.catalogue.num_items:,} items, but the "
-                f"student knows {student.num_items:,}. Give queries of the data that it was "
+                f"student has {student.num_items:,}. Give queries of the data that it was "
                 "trained on."
             )
         two_stages = isinstance(student, TwoStageStudent)
@@ -120,7 +120,7 @@ class ListMeasure:
         most = min(num_recommended, student.num_items)
         if not 1 <= k <= most:
             raise InputError(
-                f"`k` must be from 1 to {most}, the items that a file gives: at most "
+                f"`k` must be from 1 to {most}, the items that a file returns: at most "
                 f"`{name}` and all of the catalogue. Received: k={k!r}, {name}={num_recommended!r}."
             )
         self.queries, self.k, self.name = queries, k, f"NDCG@{k}"

@@ -71,9 +71,7 @@ class Methods:
                 )
             again = set(found) & set(read)
             if again:
-                raise InputError(
-                    f"{method!r} does again what another method does. Received: {list(methods)}."
-                )
+                raise InputError(f"{method!r} repeats another method. Received: {list(methods)}.")
             read |= found
         return cls(**read)
 
@@ -126,7 +124,7 @@ def _read(method: str, name: str, rest: list[str]) -> dict[str, Any]:
         if len(rest) == 1 and rest[0] in AXES and bits in PACKED:
             return {"bits": bits, "scale": cast(Scale, rest[0])}
         raise InputError(
-            f"{name} takes no sizes, and int8, int4 and int2 what has a scale of its own: "
+            f"{name} takes no sizes; int8, int4 and int2 take the axis of the scales: "
             f"{', '.join(AXES)}. Received: {method!r}."
         )
     if name == IDS_ONLY and not rest:
@@ -146,7 +144,7 @@ def _read(method: str, name: str, rest: list[str]) -> dict[str, Any]:
         numbers = _numbers(method, rest, structure.sizes, structure.defaults)
         return {"structure": name, "numbers": numbers}
     raise InputError(
-        f"There is no method {method!r}. Known are {UNITS}:N, {HEADS}:N, {DENSE_RANK}:N, "
+        f"There is no method {method!r}. There are {UNITS}:N, {HEADS}:N, {DENSE_RANK}:N, "
         f"{IDS_ONLY}, "
         + ", ".join(f"{known}{':N' * len(s.sizes)}" for known, s in STRUCTURES.items() if s.sizes)
         + f", {', '.join(BITS)}."

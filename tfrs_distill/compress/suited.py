@@ -49,7 +49,7 @@ def stages_of(
     if len(of_units) != 2:
         raise InputError(
             "`unit_importance` of two stages must be a pair: that of the retrieval student and "
-            "that of the ranking student, each None where it is not known. Received: "
+            "that of the ranking student, each None if it is not available. Received: "
             f"{len(of_units)}."
         )
     students = {"retrieval": student.retrieval_student, "ranking": student.ranking_student}
@@ -120,7 +120,7 @@ def with_rank(read: Methods, table: np.ndarray, weights: np.ndarray) -> Methods:
 
 
 def check_texts(student: TwoTower | RankingModel, read: Methods) -> None:
-    """Raise if the text tower is to be removed and there is none.
+    """Raise if the text tower must be removed and there is none.
 
     Raises:
         InputError: see above.
@@ -129,7 +129,7 @@ def check_texts(student: TwoTower | RankingModel, read: Methods) -> None:
         return
     if isinstance(student, RankingModel):
         raise InputError(
-            f"{IDS_ONLY!r} takes the text tower off a retrieval student. Received: a ranking "
+            f"{IDS_ONLY!r} removes the text tower of a retrieval student. Received: a ranking "
             "student, which has none: its words are a feature, whose table is compressed like the "
             "others."
         )

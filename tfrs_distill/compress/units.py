@@ -111,7 +111,7 @@ class Prunable:
         if shapes != [(of_block,) for of_block in numbers] or has_nan:
             raise InputError(
                 f"`{self.argument}` must be {_listed(numbers)} numbers in each of "
-                f"{len(numbers)} blocks, one a {self.name}. Received: shape "
+                f"{len(numbers)} blocks, one per {self.name}. Received: shape "
                 f"{shape}{', with NaN' if has_nan else ''}."
             )
         if number >= max(numbers):
@@ -147,7 +147,7 @@ def _why_no_units(student: RankingModel) -> str:
     unknown = next(name for name, head in heads.items() if not _has_kernel(head))
     return (
         f"with task {unknown!r}, whose head, a {type(heads[unknown]).__name__}, has no `kernel` of "
-        "one row a hidden unit, so what reads a unit is not known"
+        "one row per hidden unit, so a unit's output weights are not known"
     )
 
 

@@ -50,7 +50,7 @@ def _numbers(count: int, seed: int | None) -> tf.data.Dataset:
 def _gathered(
     arrays: Mapping[str, np.ndarray], batches: tf.data.Dataset, rows_of: RowsOf
 ) -> tf.data.Dataset:
-    with tf.device("CPU"):  # where a data set runs, also beside an accelerator
+    with tf.device("CPU"):  # a data set runs there, also with an accelerator
         constants = {name: tf.constant(array) for name, array in arrays.items()}
 
     def batch_of(numbers: tf.Tensor) -> dict[str, tf.Tensor]:

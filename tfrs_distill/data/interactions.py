@@ -334,6 +334,6 @@ def dislikes_sentence(disliked: np.ndarray, below: float) -> str:
     """Describe how many interactions are dislikes, and their effect."""
     return (
         f"{int(disliked.sum()):,} of {len(disliked):,} interactions are rated below {below:g}: as "
-        "labels they count against their items with the weight -1, in histories they stay, EASE "
-        "and popularity leave them out, and they are not to be found."
+        "labels they have the weight -1, in histories they stay, EASE and popularity exclude "
+        "them, and they are not relevant items."
     )

@@ -69,7 +69,7 @@ class KnowledgeGraph:
         for item_id, entity in self.links.items():
             if not 0 <= entity < self.num_entities:
                 raise InputError(
-                    f"`links` must lead to entities 0 to {self.num_entities - 1}. Received: "
+                    f"`links` must refer to entities 0 to {self.num_entities - 1}. Received: "
                     f"{entity} for item {item_id!r}."
                 )
 

@@ -81,7 +81,7 @@ def from_tfds(
         )
     try:
         dataset, info = tfds.load(name, split="train", data_dir=data_dir, with_info=True)
-    except Exception as error:  # TFDS lets through whatever its network and file libraries raise
+    except Exception as error:  # TFDS passes on the errors of its network and file libraries
         raise InputError(
             f"TFDS could not load {name!r}: {type(error).__name__}: {str(error)[:300]}. Check the "
             "name and the network, or give a folder with MovieLens data by `--data-dir DIR`."

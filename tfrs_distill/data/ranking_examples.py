@@ -135,7 +135,9 @@ class RankingExamples:
         """
         rows = row_numbers(rows, len(self))
         if not len(rows):
-            raise InputError(f"At least one of the {len(self)} rows must be taken. Received: none.")
+            raise InputError(
+                f"At least one of the {len(self)} rows must be selected. Received: none."
+            )
 
         def of_rows(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
             return {name: array[rows] for name, array in arrays.items()}

@@ -186,7 +186,7 @@ def _split(interactions: Interactions, rows: RankingExamples) -> RankingSplits:
         name = ("train", "validation", "test")[min(missing)]
         raise InputError(
             f"Data set {interactions.name!r}: no row is left for {name}. The longest sequence has "
-            f"{max(map(len, sequences))} interactions; 10 are the least for an 80/10/10 split."
+            f"{max(map(len, sequences))} interactions; 10 are the minimum for an 80/10/10 split."
         )
     return RankingSplits(interactions.name, *(rows.subset(part == number) for number in range(3)))
 

@@ -59,8 +59,8 @@ def relink_by_title(
                 links[item_id] = graph.links[other_id[title]]
     if not links:
         raise InputError(
-            f"None of the catalogue's {catalogue.num_items} titles is that of one of the "
-            f"{len(linked)} linked items with a title. Expected titles such as "
+            f"None of the catalogue's {catalogue.num_items} titles matches a title of "
+            f"the {len(linked)} linked items with one. Expected titles such as "
             f"{catalogue.titles[0]!r}. Received titles such as {list(titles.values())[:3]}."
         )
     return replace(graph, links=links)

@@ -68,8 +68,9 @@ def split_facts(interactions: Interactions, cuts: np.ndarray | None = None) -> S
     is_tested = has_test & (test_starts > 0)
     if not is_tested.any() or not len(train_times):
         raise InputError(
-            f"Data set {interactions.name!r}: no user has something to test after something that "
-            f"trains. The longest sequence has {lengths.max()} interactions; give data with more."
+            f"Data set {interactions.name!r}: no user has a test interaction after a training "
+            f"interaction. The longest sequence has {lengths.max()} interactions; give data with "
+            "more."
         )
     first_tests = (firsts + test_starts)[is_tested]
     later = len(train_times) - np.searchsorted(train_times, times[first_tests], side="right")

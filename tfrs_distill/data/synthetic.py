@@ -21,7 +21,7 @@ THEMES = (
     ("Battalion", "war", "soldier", "tank", "army"),
     ("Nursery", "child", "toy", "puppy", "family"),
 )
-WORDS_A_TEXT = 3
+WORDS_PER_TEXT = 3
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def synthetic(
         theme, *words = THEMES[block]
         for place, item in enumerate(ring):
             titles[item - 1] = f"{theme} {place + 1}"
-            chosen = random.choice(words, WORDS_A_TEXT, replace=False)
+            chosen = random.choice(words, WORDS_PER_TEXT, replace=False)
             texts[item - 1] = f"{titles[item - 1]}. {', '.join(chosen)}"
     user_blocks = np.arange(num_users, dtype=np.int32) % num_blocks
     items = np.concatenate(

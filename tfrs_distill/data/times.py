@@ -150,8 +150,8 @@ def times_line(times: np.ndarray) -> str:
     seconds = seconds_since_1970(times)
     if seconds is None:
         return (
-            f"times of no known unit ({times.min()} to {times.max()}), of which only the order is "
-            "used"
+            f"times of an unknown unit ({times.min()} to {times.max()}), of which only the order "
+            "is used"
         )
     first, last = (str(np.datetime64(int(at), "s"))[:10] for at in (seconds.min(), seconds.max()))
     return f"times {NAMES[str(time_unit(times))]}, {first} to {last}"

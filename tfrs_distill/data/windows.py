@@ -322,7 +322,7 @@ def attribute_indices(given: Any, num_rows: int) -> np.ndarray | None:
     if indices.ndim != 2 or len(indices) != num_rows or indices.min(initial=0) < 0:
         raise InputError(
             f"`user_attributes` must be indices of at least 0, [{num_rows}, num_attributes]. "
-            f"Received: shape {list(indices.shape)}, the least of them {indices.min(initial=0)}."
+            f"Received: shape {list(indices.shape)}, minimum {indices.min(initial=0)}."
         )
     return indices
 

@@ -430,7 +430,7 @@ def _check_unseen(item_ids: np.ndarray, queries: Queries) -> None:
         if len(seen):
             raise InputError(
                 f"The scorer recommends the item of index {seen[0]} to the user of index {user}, "
-                "whose history holds it, which this catalogue excludes. Leave such items out, or "
+                "whose history holds it, which this catalogue excludes. Exclude such items, or "
                 "split the data with exclude_seen=False (`[data]` of a recipe)."
             )
 

@@ -87,7 +87,7 @@ class BlockScorer:
 
     _score_items: Callable[..., np.ndarray]
     reads_attributes: bool = False
-    exclude_seen: bool  # whether the history's items are left out
+    exclude_seen: bool  # whether the history's items are excluded
     num_items: int
     batch_size: int | None = None  # queries per block, besides the memory limit
 

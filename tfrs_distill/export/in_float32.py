@@ -12,9 +12,9 @@ MIXED = ("mixed_float16", "mixed_bfloat16")
 
 
 def in_float32(student: Any) -> Any:
-    """Return a copy of a student of ours that computes in float32; itself where it does already.
+    """Return a copy of a student that computes in float32; the student itself if it already does.
 
-    Its weights are float32 in mixed precision too, so they stay as they are.
+    Its weights are float32 in mixed precision too, so they do not change.
     """
     if not isinstance(student, (TwoTower, RankingModel)):
         return student

@@ -98,8 +98,8 @@ def _add_meaning(described: dict[str, Any], feature: RankingFeature, name: str) 
     sizes = [column.get("vocabulary_size") for column in (described, meaning)]
     if None not in sizes and sizes[0] != sizes[1]:
         raise InputError(
-            f"The features know {sizes[0]} and {sizes[1]} indices of column {name!r}. Make them "
-            "of one vocabulary, or give them different columns."
+            f"The features have {sizes[0]} and {sizes[1]} indices of column {name!r}. Give them "
+            "one vocabulary, or give them different columns."
         )
     described |= meaning
 
@@ -176,6 +176,6 @@ def _add_vocabularies(
 def _require_size(name: str, expected: int, received: int) -> None:
     if expected != received:
         raise InputError(
-            f"The vocabulary of {name!r} does not belong to the student, whose feature knows "
+            f"The vocabulary of {name!r} does not belong to the student, whose feature has "
             f"{expected} indices. Received: a vocabulary of {received}."
         )

@@ -124,7 +124,7 @@ def with_stored_tables(student: RankingModel) -> RankingModel:
 def ranking_signature(
     module: RankingModule, student: RankingModel, vocabularies: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return what `signature.json` holds of `module`; -1 stands for a size that is free."""
+    """Return the content of `signature.json` for `module`; -1 is a dynamic size."""
     return {
         "format": RANKING_FORMAT,
         "signature_names": [name for name in module.served if name != "serving_default"],

@@ -158,7 +158,7 @@ class RetrievalModule(tf.Module):
             self._read_texts(items)
         if isinstance(student, TwoTower) and student.user_attributes is not None:
             self._read_attributes(student.user_attributes)
-        # These alone are saved; LiteRT's converter wants them tracked before it traces anew.
+        # Only these are saved; LiteRT's converter needs them tracked before it traces again.
         self.query_variables = [
             variable
             for function in self.served.values()
@@ -166,7 +166,7 @@ class RetrievalModule(tf.Module):
         ]
 
     # Not `serve`: LiteRT's converter takes a module with a method of this name for one of Keras'
-    # `model.export`, and leaves out every other function.
+    # `model.export`, and ignores every other function.
     @tf.function(input_signature=[HISTORY_SPEC])
     def retrieve(self, history: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the k best items for every row of `history`."""
@@ -178,7 +178,7 @@ class RetrievalModule(tf.Module):
         added_spec = self._added_spec
 
         tower, stored = items.text_tower, getattr(items, "stored_pieces", None)
-        # Of many pieces a large table: it is not made where the file has a packed one.
+        # A table of many pieces is large: it is not created if the file has a packed one.
         table = tower.weighted_embeddings() if stored is None else None
 
         @tf.function(input_signature=[pieces_spec])
@@ -209,7 +209,7 @@ class RetrievalModule(tf.Module):
         return tf.TensorSpec([None, self.embedding_dim], tf.float32, name="added_embeddings")
 
     def _read_attributes(self, vocabulary: AttributeVocabulary) -> None:
-        """Put functions that read users' attributes in the place of those of a history alone."""
+        """Replace the functions of histories by functions that also read user attributes."""
         spec = tf.TensorSpec([None, len(vocabulary.names)], tf.int32, name=USER_ATTRIBUTES)
 
         @tf.function(input_signature=[HISTORY_SPEC, spec])
@@ -244,9 +244,9 @@ class RetrievalModule(tf.Module):
         }
 
     def _table(self, history: tf.Tensor, *added: tf.Tensor) -> ItemTable:
-        """All items: of a compressed student the whole table is made only where it is small.
+        """Return all items; of a compressed student, the whole table is computed only if small.
 
-        A large one is scored from its parts, which are fewer numbers to go through.
+        A large one is scored from its parts, which have fewer numbers.
         """
         catalogue: Any = self._stored
         if catalogue is None:
@@ -272,7 +272,7 @@ class RetrievalModule(tf.Module):
         return inputs
 
     def example_outputs(self) -> dict[str, dict[str, np.ndarray]]:
-        """Return what the examples give, but items: of equal scores they may change places."""
+        """Return the examples' outputs except items, which may be swapped if scores are equal."""
         return {
             name: {
                 output: values.numpy()
@@ -299,7 +299,7 @@ class RetrievalModule(tf.Module):
 
 
 def retrieval_signature(module: RetrievalModule, max_history: int | None) -> dict[str, Any]:
-    """Return what `signature.json` holds of `module`; -1 stands for a size that is free."""
+    """Return the content of `signature.json` for `module`; -1 is a dynamic size."""
     read: dict[str, Any] = {}
     inputs = {HISTORY: {"dtype": "int32", "shape": [-1, -1]}}
     pieces, attributes = module.word_pieces, module.user_attributes

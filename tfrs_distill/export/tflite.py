@@ -130,7 +130,7 @@ def _refuse_foreign_files(path: Path, described: Artefact) -> None:
 
 
 def _remove(before: Artefact, described: Artefact) -> None:
-    """Remove what stood beside a student that was replaced by one that reads something else."""
+    """Remove the other files of a replaced student that the new one does not have."""
     for name in set(before.sidecars) - set(described.sidecars):
         path = before.folder / name
         path.unlink(missing_ok=True)

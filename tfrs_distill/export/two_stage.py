@@ -26,7 +26,7 @@ def check_second_stage(student: RankingModel, catalogue: Catalogue) -> None:
         odd = [name for name in read if name not in known]
         if odd or known[0] not in read:
             raise InputError(
-                f"After a retrieval student all that is known of a{'n' * (side == ITEM)} {side} is "
+                f"After a retrieval student a{'n' * (side == ITEM)} {side} has only the columns "
                 f"{' and '.join(known)}, and a ranking student must read {known[0]}. Received: one "
                 f"that reads {', '.join(odd or read) or 'nothing'} of it. Train one on these "
                 "columns alone, or rank with `Ranker`, which takes any."

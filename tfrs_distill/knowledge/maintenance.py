@@ -127,7 +127,8 @@ def prune(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:
             if not free or why == UNFINISHED:
                 continue
             removed.append(facts)
-            if why != "lock":  # which goes as it is let go; removed twice, it may be another's
+            # A lock's file is removed on its release; a second removal could hit a new one.
+            if why != "lock":
                 path.unlink(missing_ok=True)
     return removed
 

@@ -44,7 +44,7 @@ def quantise(values: np.ndarray, dtype: str) -> tuple[np.ndarray, np.ndarray | N
         return np.clip(np.rint(values / divisor), -127, 127).astype(np.int8), scales
     if dtype == "float16" and np.abs(values).max(initial=0.0) > np.finfo(np.float16).max:
         raise InputError(
-            f"An embedding holds {np.abs(values).max():g}, but half precision ends at 65504. "
+            f"An embedding holds {np.abs(values).max():g}, but half precision holds at most 65504. "
             "Cache with dtype='float32' or 'int8'."
         )
     return values.astype(dtype), None

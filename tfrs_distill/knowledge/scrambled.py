@@ -14,8 +14,8 @@ from tfrs_distill.data.row_blocks import row_blocks
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
 
-ITEMS_OF_A_BLOCK = 20  # items of similar popularity, among which probabilities are permuted
-ROWS_OF_A_BLOCK = 20  # rows with unique, but similar labels
+ITEMS_PER_BLOCK = 20  # items of similar popularity, among which probabilities are permuted
+ROWS_PER_BLOCK = 20  # rows with unique, but similar labels
 
 
 @overload
@@ -94,7 +94,7 @@ class BlockRotations:
                 f"items are needed. Received: {num_items}."
             )
         self.items = np.argsort(-popularity, kind="stable").astype(np.int32) + 1
-        blocks = np.array_split(np.arange(num_items), max(1, num_items // ITEMS_OF_A_BLOCK))
+        blocks = np.array_split(np.arange(num_items), max(1, num_items // ITEMS_PER_BLOCK))
         sizes = np.array([len(block) for block in blocks])
         self.place = np.empty(num_items + 1, np.int32)  # of padding: any
         self.place[0], self.place[self.items] = 0, np.arange(num_items)
@@ -167,7 +167,7 @@ def _of_task(examples: RankingExamples, task: str, random: np.random.Generator) 
     unique = [rows for rows in parts if len(rows) == 1]
     if unique:  # alone they would keep their own logits, and the control would be no control
         in_order = np.concatenate(unique)
-        parts += np.array_split(in_order, max(1, len(in_order) // ROWS_OF_A_BLOCK))
+        parts += np.array_split(in_order, max(1, len(in_order) // ROWS_PER_BLOCK))
     for rows in parts:
         turn = random.permutation(rows)
         permuted[turn] = logits[np.roll(turn, 1)]  # one cycle: no row keeps its own logits

@@ -42,7 +42,7 @@ def checked_logits(
     ranks = {y_true.shape.rank, y_pred.shape.rank} - {None}
     if ranks and min(ranks) < 2:
         raise ValueError(
-            f"{loss} needs logits [num_rows, width] of teacher and student; one logit a row is "
+            f"{loss} needs logits [num_rows, width] of teacher and student; one logit per row is "
             f"[num_rows, 1]. {received}"
         )
     if not y_true.shape.is_compatible_with(y_pred.shape):
@@ -51,7 +51,7 @@ def checked_logits(
         )
     width = (y_true.shape.merge_with(y_pred.shape) if ranks else [None])[-1]
     if width is not None and width < min_width:
-        raise ValueError(f"{loss} needs at least {min_width} logits a row. {received}")
+        raise ValueError(f"{loss} needs at least {min_width} logits per row. {received}")
     return tf.stop_gradient(tf.cast(y_true, tf.float32)), tf.cast(y_pred, tf.float32)
 
 

@@ -14,7 +14,7 @@ def categorical_cross_entropy(
 ) -> tf.Tensor:
     """Compute categorical cross-entropy with ids, one-hot or soft labels, one value per row.
 
-    `loss = sum_j labels_j * (log sum_k exp(logits_k) - logits_j)`; an id stands for its one-hot
+    `loss = sum_j labels_j * (log sum_k exp(logits_k) - logits_j)`; an id is replaced by its one-hot
     row. Label smoothing s replaces the labels by `(1 - s) * labels + s / num_candidates`, as in
     `tf.keras.losses.CategoricalCrossentropy`; masked candidates are not counted and get no share.
 
@@ -57,8 +57,8 @@ def checked_label_smoothing(label_smoothing: float) -> float:
     """
     if not 0 <= label_smoothing < 1:
         raise ValueError(
-            "`label_smoothing` must be at least 0 and below 1: the share of a label that all "
-            f"classes have alike. Received: label_smoothing={label_smoothing!r}."
+            "`label_smoothing` must be at least 0 and below 1: the share of a label that is "
+            f"spread evenly over all classes. Received: label_smoothing={label_smoothing!r}."
         )
     return float(label_smoothing)
 

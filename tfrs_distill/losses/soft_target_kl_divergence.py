@@ -64,7 +64,7 @@ class SoftTargetKLDivergence(tf.keras.losses.Loss):
         if y_pred.shape[-1] == 1:
             raise ValueError(
                 "SoftTargetKLDivergence needs at least 2 candidates: a softmax over one logit is "
-                f"always 1. Received: student logits of shape {y_pred.shape}. For one logit an "
+                f"always 1. Received: student logits of shape {y_pred.shape}. For one logit per "
                 "example use `SoftTargetBinaryCrossEntropy`."
             )
         return _divergence(

@@ -22,8 +22,8 @@ def only_task(model: Any, kind: type[Task]) -> Task:
         kind: `tfrs.tasks.Retrieval` or `tfrs.tasks.Ranking`.
 
     Raises:
-        TypeError: `model` is no `tfrs.Model`.
-        ValueError: it has no such task, several, or one with a `call` of its own.
+        TypeError: `model` is not a `tfrs.Model`.
+        ValueError: it has no such task, several, or one with a custom `call`.
     """
     name = f"`tfrs.tasks.{kind.__name__}`"
     if not isinstance(model, tfrs.Model):
@@ -38,8 +38,8 @@ def only_task(model: Any, kind: type[Task]) -> Task:
         )
     if type(tasks[0]).call is not kind.call:
         raise ValueError(
-            f"The model's {name} must be run as it is: its loss, options and metrics are kept, "
-            "but a `call` of its own would be left out. Put what that does into the task's loss. "
+            f"The model's {name} must have no custom `call`: its loss, options and metrics are "
+            "used, but its `call` is not. Move that computation into the task's loss. "
             f"Received: {type(tasks[0]).__name__}, which has a `call`."
         )
     return tasks[0]
@@ -48,44 +48,44 @@ def only_task(model: Any, kind: type[Task]) -> Task:
 def row_loss(
     task: tfrs.tasks.Retrieval | tfrs.tasks.Ranking, width: int, remedy: str
 ) -> tf.keras.losses.Loss:
-    """Return a task's loss with one value a row; log that a sum becomes a mean over rows.
+    """Return a task's loss with one value per row; log that a sum becomes a mean over rows.
 
     Args:
-        task: has the loss; it stays as it is.
+        task: has the loss; it is not changed.
         width: logits of a row, to test the loss with.
         remedy: advice for a loss that reads probabilities.
 
     Raises:
-        ValueError: the loss is no Keras loss, reads probabilities, or gives something else than
-            one value a row.
+        ValueError: the loss is not a Keras loss, reads probabilities, or does not return one value
+            per row.
     """
     # The task has no public way to read its loss; tensorflow-recommenders is pinned.
     given, name = task._loss, f"The loss of the model's `tfrs.tasks.{type(task).__name__}`"
     if not isinstance(given, tf.keras.losses.Loss):
         raise ValueError(
-            f"{name} must be a `tf.keras.losses.Loss`, which can give one value a row. "
+            f"{name} must be a `tf.keras.losses.Loss`, which can return one value per row. "
             f"Received: {given!r}."
         )
     if given.get_config().get("from_logits") is False:
         raise ValueError(
-            f"{name} reads probabilities (TFRS' default for ranking does), but students are taught "
-            f"by logits. {remedy} Received: {type(given).__name__} with from_logits=False."
+            f"{name} reads probabilities (TFRS' default for ranking does), but students are "
+            f"trained on logits. {remedy} Received: {type(given).__name__} with from_logits=False."
         )
     loss = copy.copy(given)
     loss.reduction = tf.keras.losses.Reduction.NONE
     shape = loss(tf.eye(2, width), tf.zeros([2, width])).shape
     if shape != (2,):
         raise ValueError(
-            f"{name} must give one value a row, whose mean the student minimises: leave the mean "
-            f"or sum to the loss' `reduction`. Received: {type(given).__name__}, which gives shape "
-            f"{shape} for 2 rows."
+            f"{name} must return one value per row, whose mean the student minimises: leave the "
+            f"mean or sum to the loss' `reduction`. Received: {type(given).__name__}, which "
+            f"returns shape {shape} for 2 rows."
         )
     if given.reduction == tf.keras.losses.Reduction.SUM:
         logger.warning(
             "%s is a sum over the batch; the student minimises the mean over the rows, so "
-            "gradients are smaller by their number, and regularisation weighs so much more. With "
-            "SGD or Adagrad raise the learning rate (Adam hardly feels it), and divide what "
-            "regularises the layers by the batch size.",
+            "gradients are smaller by the factor of their number, and regularisation is relatively "
+            "stronger. With SGD or Adagrad raise the learning rate (Adam hardly depends on it), "
+            "and divide the regularisation of the layers by the batch size.",
             name,
         )
     return loss

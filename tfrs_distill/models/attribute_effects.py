@@ -56,7 +56,7 @@ def attribute_effects(values: np.ndarray, num_rows: int, queries: np.ndarray) ->
 
 
 class QueriesOfUsers:
-    """Collects query embeddings a batch at a time, and gives their mean for each user."""
+    """Collects query embeddings batch by batch, and computes their mean for each user."""
 
     def __init__(self) -> None:
         self.parts: list[tuple[np.ndarray, ...]] = []

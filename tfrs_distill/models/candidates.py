@@ -129,7 +129,7 @@ class CandidateSet(NamedTuple):
 
 
 def _at_least(width: int, logits: tf.Tensor) -> tf.Tensor:
-    """Logits with masked columns behind, where there may be fewer columns than `width`."""
+    """Append masked columns to logits that may have fewer columns than `width`."""
     if logits.shape[1] is not None and logits.shape[1] >= width:
         return logits
     return tf.pad(logits, [[0, 0], [0, width]], constant_values=MASKED)

@@ -44,12 +44,13 @@ class Classifier(Student):
         return StudentOutputs({LABEL: Head(tf.cast(logits, tf.float32), chosen)})
 
     def hard_loss(self, batch: Batch, outputs: StudentOutputs) -> tf.Tensor:
-        """Cross-entropy with the labels, one value an example."""
+        """Cross-entropy with the labels, one value per example."""
         labels, logits = outputs.candidates.labels, outputs.logits
         if logits.shape[1] == 1:
             labels = tf.reshape(tf.cast(labels, tf.float32), [-1])
             return tf.nn.sigmoid_cross_entropy_with_logits(labels, logits[:, 0])
-        # Keras' own functions: the student alone is trained by Keras, and must be bit for bit.
+        # Keras' own functions, so that the loss equals Keras' training without a teacher bit for
+        # bit.
         if is_distribution(labels, logits):
             return tf.keras.losses.categorical_crossentropy(labels, logits, from_logits=True)
         labels = tf.reshape(labels, [-1])

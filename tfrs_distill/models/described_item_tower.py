@@ -61,7 +61,7 @@ class DescribedItemTower(ItemTower):
         """
         if len(texts) != self.num_items:
             raise ValueError(
-                f"`texts` must have one entry an item, {self.num_items}. Received: {len(texts)}."
+                f"`texts` must have one entry per item, {self.num_items}. Received: {len(texts)}."
             )
         self.pieces.assign(np.pad(self.word_pieces.encode(texts), [(1, 0), (0, 0)]))
 

@@ -53,8 +53,8 @@ class GatedItemTower(ItemTower):
     ) -> None:
         if not modalities:
             raise ValueError(
-                "`modalities` must name at least one. Received: none. Items known by their id "
-                "alone have an `ItemTower(num_items, embedding_dim)`."
+                "`modalities` must name at least one. Received: none. For item ids alone "
+                "use `ItemTower(num_items, embedding_dim)`."
             )
         for modality in modalities:
             if not NAME.fullmatch(modality):

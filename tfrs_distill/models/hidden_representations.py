@@ -16,7 +16,7 @@ def layers_by_path(model: tf.keras.Model) -> dict[str, tf.keras.layers.Layer]:
     """Every layer inside a model, however deeply nested, by its path of names.
 
     A layer's path is the names of the layers that hold it, outermost first, and its name:
-    `"history_tower/decayed_average/feed_forward"`. The model's name is left out. Two layers of
+    `"history_tower/decayed_average/feed_forward"`. The model's name is omitted. Two layers of
     one path are numbered: `"dense"`, `"dense#2"`.
     """
     layers = [m for m in model.submodules if isinstance(m, tf.keras.layers.Layer)]
@@ -109,5 +109,5 @@ def find(hidden: Mapping[str, Any], name: str, owner: str) -> tf.Tensor:
     what = "several hidden representations" if matches else "no hidden representation"
     raise ValueError(
         f"The {owner} has {what} called {name!r}. "
-        + (f"Use one of {matches}." if matches else f"It gives: {sorted(hidden)}.")
+        + (f"Use one of {matches}." if matches else f"It has: {sorted(hidden)}.")
     )

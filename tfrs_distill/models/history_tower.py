@@ -137,7 +137,7 @@ class HistoryTower(tf.keras.layers.Layer):
             self.prior_items.assign(other.prior_items)
 
     def attribute_values(self, user_attributes: tf.Tensor) -> tf.Tensor:
-        """Rows of `attribute_embeddings`, int32 as the indices; 0 for what is not known.
+        """Rows of `attribute_embeddings`, int32 like the indices; 0 for missing values.
 
         Raises:
             InputError: there are more or fewer attributes than the tower reads.
@@ -158,13 +158,13 @@ class HistoryTower(tf.keras.layers.Layer):
         num_items: tf.Tensor | None,
         user_attributes: tf.Tensor | None,
     ) -> tf.Tensor:
-        """Join with what is known beforehand, alone where no item is; and the bias' 1 behind all.
+        """Blend queries with the prior, which alone replaces empty ones; append 1 for the bias.
 
         Args:
-            queries: the encoder's, `[batch_size, (max_history,) embedding_dim]`.
-            has_items: whether the history so far has any, bool `[batch_size, (max_history)]`.
-            num_items: how many, int32 of the same shape, by which queries of items are blended;
-                None where they are not.
+            queries: of the encoder, `[batch_size, (max_history,) embedding_dim]`.
+            has_items: whether the history so far has items, bool `[batch_size, (max_history)]`.
+            num_items: how many, int32 of the same shape: the weight in the blend; None for no
+                blend.
             user_attributes: as for `call`.
         """
         prior = tf.cast(self.empty_query, queries.dtype)
@@ -190,7 +190,7 @@ class HistoryTower(tf.keras.layers.Layer):
             "item_tower": serialize(self.item_tower),
             "encoder": serialize(self.encoder),
             **(
-                {}  # so that a tower without any is described as it always was
+                {}  # keeps the configuration of towers without attributes unchanged
                 if self.user_attributes is None
                 else {"user_attributes": self.user_attributes.as_list()}
             ),
@@ -209,7 +209,7 @@ class HistoryTower(tf.keras.layers.Layer):
 def last_items(history: tf.Tensor, max_history: int, num_items: int) -> tf.Tensor:
     """Return the last `max_history` items of each history, in order, padded in front.
 
-    Padding may stand anywhere in the input, and ids outside 1 to `num_items` count as padding, so
+    Padding may be anywhere in the input, and ids outside 1 to `num_items` count as padding, so
     that the result is like the histories of training.
 
     Args:

@@ -81,7 +81,7 @@ class ItemTower(ProjectedVectors):
         self.text_vectors.assign(padded_vectors(text_vectors, shape, "`text_vectors`"))
 
     def item_text_vectors(self) -> np.ndarray:
-        """The text vectors, float32 [num_items, text_dim], one row an item."""
+        """The text vectors, float32 [num_items, text_dim], one row per item."""
         return self.text_vectors.numpy()[1:]
 
     def embed(self, item_ids: tf.Tensor, training: bool | None = None) -> tf.Tensor:

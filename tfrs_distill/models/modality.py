@@ -34,14 +34,14 @@ class ProjectedVectors(tf.keras.layers.Layer):
 
 
 def padded_vectors(vectors: np.ndarray, shape: tuple[int, int], name: str) -> np.ndarray:
-    """Return vectors, one row an item, with padding's row of 0 in front.
+    """Return vectors, one row per item, with padding's row of 0 in front.
 
     Raises:
         ValueError: another shape than expected, or a value that is not finite; begins with `name`.
     """
     if vectors.shape != shape:
         raise ValueError(
-            f"{name} must have one row an item, shape {shape}. Received: shape {vectors.shape}."
+            f"{name} must have one row per item, shape {shape}. Received: shape {vectors.shape}."
         )
     if not np.isfinite(vectors).all():
         row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
@@ -61,7 +61,7 @@ class Modality(ProjectedVectors):
     Args:
         num_items: items, padding not counted; ids run from 0 (padding) to `num_items`.
         vector_dim: width of the items' vectors.
-        embedding_dim: width of what comes out.
+        embedding_dim: width of the output.
         dropout: share of vector entries dropped while training.
         seed: int or None; fixes initial weights and dropout.
     """

@@ -69,7 +69,7 @@ class MultiTaskModel(StudentModel):
         for argument in ("loss", "metrics", "loss_weights", "weighted_metrics"):
             if kwargs.get(argument) is not None:
                 raise ValueError(
-                    f"`compile` takes no {argument}: every task brings its loss and metrics, "
+                    f"`compile` takes no {argument}: every task has its loss and metrics, "
                     "and `task_balance` weighs them. Received: "
                     f"{argument}={kwargs[argument]!r}."
                 )

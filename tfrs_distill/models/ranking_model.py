@@ -247,7 +247,7 @@ class RankingModel(MultiTaskModel):
         for index, feature in enumerate(features):
             if not isinstance(feature, HistoryFeature):
                 continue
-            # The first of a name is that of all, also of histories alone.
+            # All features of a name share the first one, also those that only histories read.
             item_feature = by_name.setdefault(feature.item_feature.name, feature.item_feature)
             if feature.item_feature is not item_feature:
                 shared = feature.get_config() | {"item_feature": item_feature}

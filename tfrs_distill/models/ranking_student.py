@@ -36,8 +36,8 @@ class RankingStudent(RankingModel):
     ) -> TFRSRankingStudent:
         """Adapt an existing `tfrs.Model`, as in the ranking tutorial, without changing its code.
 
-        It calls `model(features)` with the features in `inputs`; or, for a model without a `call`
-        of its own, `model.ranking_model` or `model.rating_model` with a tuple of them, as in older
+        It calls `model(features)` with the features in `inputs`; or, for a model without a custom
+        `call`, `model.ranking_model` or `model.rating_model` with a tuple of them, as in older
         versions of the tutorial.
 
         Args:

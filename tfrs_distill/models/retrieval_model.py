@@ -137,12 +137,12 @@ class RetrievalModel(StudentModel):
         if len(wrong) and not (self.takes_dislikes and chosen.labels.shape.rank == 1):
             row = int(wrong[0, 0])
             raise ValueError(
-                "A sample weight below 0 says that the row's label is to become less likely: it "
-                "needs one item a row as label, and the cross-entropy of a softmax as loss. "
+                "A sample weight below 0 makes the row's label less likely: it needs one item "
+                "per row as label, and softmax cross-entropy as loss. "
                 f"Received: the weight {float(weights[row]):g} in row {row}, with labels of rank "
                 f"{chosen.labels.shape.rank}"
                 + ("." if self.takes_dislikes else " and another loss.")
-                + " Leave such rows out, or give them the weight 0."
+                + " Remove such rows, or give them the weight 0."
             )
 
     def hard_loss(self, batch: dict[str, tf.Tensor], outputs: StudentOutputs) -> tf.Tensor:
@@ -261,7 +261,7 @@ class RetrievalModel(StudentModel):
                     f"The metric {metric.name!r} cannot compare float32 embeddings with its "
                     "candidates: TensorFlow Recommenders' metrics do not work in reduced "
                     "precision, such as `mixed_float16`. Make the metric while "
-                    "`tf.keras.mixed_precision.set_global_policy('float32')` is in force, of "
+                    "`tf.keras.mixed_precision.set_global_policy('float32')` is active, from "
                     "candidates cast to float32: "
                     "`items.map(lambda item: tf.cast(candidate_tower(item), tf.float32))`."
                 ) from error

@@ -50,7 +50,7 @@ def seen_items(batch: dict[str, tf.Tensor], num_items: int) -> tf.Tensor:
     positions = tf.range(tf.shape(history)[1])
     until = positions[None, :] <= positions[:, None]  # [position, place] so far
     items = rows_of(tf.where(until, history[:, None, :], history[:, :1, None]), batch)
-    # Of sums and broadcasts: XLA takes no shape that is not known while it compiles.
+    # Computed by sums and broadcasts: XLA needs shapes that are known at compile time.
     rows = tf.cumsum(tf.ones_like(items[:, :1]), axis=0) - 1 + tf.zeros_like(items)
     places = tf.stack([rows, items], axis=-1)
     none = tf.zeros_like(items[:, :1], tf.bool) | tf.zeros([1, num_items + 1], tf.bool)

@@ -1,4 +1,4 @@
-"""What a student gives to a `Distiller`, and how it trains alone."""
+"""A student's interface to a `Distiller`, and its training without a teacher."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Student:
         """Require that an eager batch's labels are among the candidates.
 
         Raises:
-            ValueError: a label is no candidate.
+            ValueError: a label is not a candidate.
         """
         for task, head in outputs.heads.items():
             labels = None if head.candidates is None else head.candidates.labels
@@ -211,7 +211,7 @@ class StudentModel(ChecksFirstBatch, tfrs.Model, Student):
         self.check_batch_labels(batch, self(batch, training=False))
 
     def get_build_config(self) -> dict[str, Any]:
-        """Tell Keras that `build_from_config` is to be called."""
+        """Tell Keras to call `build_from_config`."""
         return {}
 
     def build_from_config(self, config: dict[str, Any]) -> None:

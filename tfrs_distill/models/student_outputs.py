@@ -13,9 +13,9 @@ class Head(NamedTuple):
     """A student's logits for one task; one value of the loss belongs to a row.
 
     Args:
-        logits: float32 [num_rows, width]. Of candidates they are corrected, masked and chosen as
-            `candidates` says; over a catalogue, column j is item j + 1.
-        candidates: those of the logits' columns; None where the columns are no candidates.
+        logits: float32 [num_rows, width]. Logits of candidates are corrected, masked and chosen
+            by `candidates`; over a catalogue, column j is item j + 1.
+        candidates: those of the logits' columns; None if the columns are not candidates.
     """
 
     logits: tf.Tensor

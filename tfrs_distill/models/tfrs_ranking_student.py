@@ -37,7 +37,7 @@ class AdoptedTask(RankingTask):
         self.row_loss = row_loss(
             task,
             width=1,
-            remedy="Leave the model's last sigmoid out and give the task "
+            remedy="Remove the model's last sigmoid and give the task "
             "`loss=tf.keras.losses.BinaryCrossentropy(from_logits=True)`.",
         )
         self.task = task
@@ -80,7 +80,7 @@ class AdoptedTask(RankingTask):
 
     def get_config(self) -> dict[str, Any]:
         """Not supported: the task belongs to the caller."""
-        raise NotImplementedError("An adopted task is saved with the model that it belongs to.")
+        raise NotImplementedError("An adopted task is saved with its model.")
 
     def __eq__(self, other: object) -> bool:
         return self is other
@@ -89,10 +89,10 @@ class AdoptedTask(RankingTask):
 
 
 class _TaskOfColumns(tfrs.tasks.Ranking):
-    """Gives labels the predictions' shape, because Keras' errors are means over the last axis.
+    """Reshapes labels like predictions, because Keras' errors are means over the last axis.
 
     Args:
-        mean_metrics: the model's `loss_metrics`, updated with the batch's loss, not with the rows'.
+        mean_metrics: the model's `loss_metrics`, updated with the batch's loss, not with its rows.
         **options: options of the task.
     """
 
@@ -162,9 +162,9 @@ class TFRSRankingStudent(MultiTaskModel):
         shape = getattr(values, "shape", None)
         if shape is None or shape.rank not in (1, 2) or (shape.rank == 2 and shape[1] != 1):
             raise ValueError(
-                "The model must give one number a row, [num_rows, 1] or [num_rows]. Received: "
+                "The model must return one number per row, [num_rows, 1] or [num_rows]. Received: "
                 f"{type(values).__name__ if shape is None else shape}. Adopt a `tfrs.Model` whose "
-                "`call` gives the ranking task's predictions alone."
+                "`call` returns only the ranking task's predictions."
             )
         (name,) = self.tasks
         return StudentOutputs({name: Head(tf.reshape(tf.cast(values, tf.float32), [-1, 1]))})
@@ -172,7 +172,7 @@ class TFRSRankingStudent(MultiTaskModel):
     def get_config(self) -> dict[str, Any]:
         """Not supported: the model belongs to the caller, who saves it."""
         raise NotImplementedError(
-            "A student made of a `tfrs.Model` is not saved whole: save that model, or the weights "
+            "A student made of a `tfrs.Model` cannot be saved: save that model, or the weights "
             "(`save_weights`, `tf.keras.callbacks.BackupAndRestore`)."
         )
 
@@ -186,7 +186,7 @@ def _scorer(model: tfrs.Model) -> Callable[[dict[str, tf.Tensor]], tf.Tensor]:
         if callable(inner):
             return lambda features: inner(tuple(features.values()))
     raise ValueError(
-        "`model` must have a `call` of its own that gives the ranking task's predictions, or an "
+        "`model` must have a custom `call` that returns the ranking task's predictions, or an "
         f"attribute {' or '.join(map(repr, SCORERS))} that does. Received: "
         f"{type(model).__name__}, which has neither."
     )

@@ -49,12 +49,12 @@ class TFRSStudent(RetrievalModel):
                 num_hard_negatives=num_hard if num_hard and num_hard > 0 else None,
             )
         task_loss = row_loss(
-            task, width=2, remedy="Make it with `from_logits=True`: the task hands it logits."
+            task, width=2, remedy="Make it with `from_logits=True`: the task passes logits to it."
         )
         if candidates.of_catalogue or candidates.exclude_seen:
             raise ValueError(
-                "The towers of a `tfrs.Model` know neither the catalogue nor the items that a "
-                "query has seen: `candidates` must have source 'batch' or 'sampled' and "
+                "The towers of a `tfrs.Model` have neither the catalogue nor the items of a "
+                "query's history: `candidates` must have source 'batch' or 'sampled' and "
                 f"exclude_seen=False (give the batch a column {columns.SCORE_MASK!r}). Received: "
                 f"{candidates}."
             )
@@ -128,10 +128,10 @@ class TFRSStudent(RetrievalModel):
             return super().hard_loss(batch, outputs)
         if outputs.candidates.keep is not None and not self.takes_masks:
             raise ValueError(
-                f"The loss of the model's task, {type(self.task_loss).__name__}, does not leave "
-                "out candidates that are masked by a very low logit, as accidental hits and "
-                f"{columns.SCORE_MASK!r} are: it becomes about 1e29, in TFRS too. Make it without "
-                "label smoothing, or mask none (`remove_accidental_hits=False`). Received: "
+                f"The loss of the model's task, {type(self.task_loss).__name__}, does not "
+                "ignore candidates that are masked by a very low logit, as accidental hits and "
+                f"{columns.SCORE_MASK!r} are: it becomes about 1e29, in TFRS too. Use it without "
+                "label smoothing, or mask no candidate (`remove_accidental_hits=False`). Received: "
                 f"{self.task_loss.get_config()}."
             )
         return self.task_loss(*one_hot_and_logits(outputs))
@@ -150,7 +150,7 @@ class TFRSStudent(RetrievalModel):
 
     def catalogue_embeddings(self) -> tf.Tensor:
         """Not supported: scoring and export of this package need its catalogue."""
-        _refuse("it knows no catalogue of item indices")
+        _refuse("it has no catalogue of item indices")
 
     def encode_histories(self, history: tf.Tensor) -> tf.Tensor:
         """Not supported: scoring and export of this package need histories."""
@@ -173,7 +173,7 @@ class TFRSStudent(RetrievalModel):
     def get_config(self) -> dict[str, Any]:
         """Not supported: the towers belong to the caller, and are saved with the caller's model."""
         raise NotImplementedError(
-            "A student made of a `tfrs.Model` is not saved whole: its towers belong to that model. "
+            "A student made of a `tfrs.Model` cannot be saved: its towers belong to that model. "
             "Save the weights (`save_weights`, `tf.keras.callbacks.BackupAndRestore`)."
         )
 
@@ -186,8 +186,8 @@ def _require_columns(argument: str, names: Any) -> None:
     listed = isinstance(names, Sequence) and len(names) > 0
     if not listed or not all(isinstance(name, str) for name in names):
         raise TypeError(
-            f"`{argument}` must be the column that the tower reads, such as 'user_id', or of a "
-            "tower that reads a dict the list of its columns, such as ['user_id', 'timestamp']. "
+            f"`{argument}` must be the column that the tower reads, such as 'user_id', or, for a "
+            "tower that reads a dict, the list of its columns, such as ['user_id', 'timestamp']. "
             f"Received: {argument}={names!r}."
         )
 

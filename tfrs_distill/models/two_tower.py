@@ -284,8 +284,8 @@ class TwoTower(RetrievalModel):
         rows = tf.range(tf.size(labelled, out_type=tf.int64))
         if tf.executing_eagerly() and not are_positions and size != len(labelled):
             raise ValueError(
-                "A layer's output must have one row a position or a labelled one; this layer read "
-                f"something else, such as items. Received: {int(size)} rows where "
+                "A layer's output must have one row per position or per labelled position; this "
+                f"layer has other rows, such as items. Received: {int(size)} rows where "
                 f"{len(labelled)} of {int(tf.size(mask))} positions are labelled."
             )
         return tf.gather(values, tf.where(are_positions, labelled, rows))

@@ -422,7 +422,7 @@ class RankingData:
 
 
 def read_names(folder: Path) -> tuple[str, tuple[str, ...], Catalogue]:
-    """Read the name, the user ids and the items of what `RetrievalData.save` wrote to `folder`."""
+    """Read the name, the user ids and the items that `RetrievalData.save` wrote to `folder`."""
     name, user_ids, catalogue = json.loads((folder / TABLES_FILE).read_text())
     return name, tuple(user_ids), Catalogue(**catalogue)
 

@@ -32,7 +32,7 @@ def evaluate_scorers(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Evaluate models by their paths, the others beside the first.
+    """Evaluate models by their paths, and compare the others with the first.
 
     Args:
         scorers: their paths, see `open_scorer`.
@@ -42,19 +42,19 @@ def evaluate_scorers(
         item_vectors: a `.npy` file of vectors [num_items, dim] in catalogue order, for the lists'
             diversity; None for none.
         num_samples: resamples of the bootstrap.
-        seed: of the bootstrap, and of what trains.
+        seed: of the bootstrap, and of training.
         progress: shows a bar over the models.
 
     Returns:
         Plain JSON: `data`, `split`, `k`, `queries`, `num_left_out`, `interval_too_narrow`; `models`
         by path: `figures` (of `Evaluation.figures` and `beyond_accuracy` for every k),
-        `calibration` (see `calibration`, or None), and, beside the first, `overlap@k` and
+        `calibration` (see `calibration`, or None), and, with the first model, `overlap@k` and
         `rank_correlation`; `comparisons` by path with the first model: of the leading NDCG, see
         `metrics.paired_difference`; `segments`, see `segment_report`.
 
     Raises:
         InputError: a model cannot be read or used, or is of other data, see `open_scorer`; one is
-            named twice, or `ks` are no lengths of lists.
+            named twice, or `ks` are not lengths of lists.
     """
     queries, train = getattr(data.splits, split), data.splits.train
     _check(scorers, ks, data.catalogue.num_items)
@@ -121,7 +121,7 @@ def data_of_run(folder: Path) -> tuple[RetrievalData, int]:
     """Return the data of a run's folder, as its data stage left it, and the run's seed.
 
     Raises:
-        InputError: it is no run's folder, or one of a run whose student finds no items.
+        InputError: it is not a run's folder, or the run's student does not recommend items.
     """
     of_data = folder / "stages" / "data"
     if not (folder / "recipe.toml").is_file() or not (of_data / NOTE).is_file():

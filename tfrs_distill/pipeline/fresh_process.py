@@ -1,4 +1,4 @@
-"""Work that needs a process of its own."""
+"""Work that needs a separate process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def in_fresh_process(module: str, request: dict[str, Any]) -> Any:
 
     Raises:
         OSError: its disk was full.
-        RuntimeError: it failed; holds the end of what it wrote.
+        RuntimeError: it failed; the message has the end of its output.
     """
     command = [sys.executable, "-m", module]
     quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}

@@ -234,7 +234,7 @@ class Run:
         if (provenance.get("student"), provenance.get("training_data")) != held:
             raise InputError(
                 f"{artefact} was exported from another student or other data than those in "
-                f"{self.stages.folder}: the run went on with other settings since, or files of it "
+                f"{self.stages.folder}: the run was continued with other settings, or its files "
                 "were changed. Run its recipe to the end first."
             )
 

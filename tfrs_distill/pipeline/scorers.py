@@ -53,8 +53,8 @@ class OpenedScorer:
         """Raise an `InputError` if it does not return lists of `k` items."""
         if self.longest is not None and k > self.longest:
             raise InputError(
-                f"{self.path} gives at most {self.longest} items, fixed when it was exported. "
-                f"Received: k={k}. Ask for fewer, or export it again with a larger k."
+                f"{self.path} returns at most {self.longest} items, fixed at export. "
+                f"Received: k={k}. Give a smaller k, or export it again with a larger k."
             )
 
     def evaluate(self, queries: Queries, k: int, max_history: int) -> Evaluation:
@@ -133,7 +133,7 @@ def open_scorer(path: str, data: RetrievalData, queries: Queries, *, seed: int =
         return OpenedScorer(path, _array_teacher(place, data, queries))
     if place.suffix == ".tflite" or place.name == SAVED_MODEL or place.is_dir():
         return _exported(place, data)
-    raise InputError(f"{path} is no scorer. A scorer is {KINDS}.")
+    raise InputError(f"{path} is not a scorer. A scorer is {KINDS}.")
 
 
 def _of_function(path: str, file: Path, name: str, data: RetrievalData, seed: int) -> Any:
@@ -194,20 +194,20 @@ def _exported(path: Path, data: RetrievalData) -> OpenedScorer:
     if item_ids != catalogue.item_ids:
         raise InputError(
             f"{path} is of another catalogue: it has {_items(item_ids)}; the data has "
-            f"{_items(catalogue.item_ids)}. Name the data that it was made from."
+            f"{_items(catalogue.item_ids)}. Give the data that it was made from."
         )
     if recommender.exclude_seen != catalogue.exclude_seen:
         raise InputError(
             f"{path} was exported with exclude_seen={recommender.exclude_seen}, but the data has "
-            f"exclude_seen={catalogue.exclude_seen}. Give exclude_seen in [data] of the recipe as "
-            "it was then."
+            f"exclude_seen={catalogue.exclude_seen}. Set exclude_seen in [data] of the recipe as "
+            "it was at export."
         )
     read = recommender.artefact.user_attributes
     if read is not None and (known is None or known.vocabulary.as_list() != read.as_list()):
         raise InputError(
-            f"{path} reads the attributes of users {', '.join(read.names)}, with values of its "
-            "own, which the data does not have. Name the run that it was exported by (--run), or "
-            "set `data.user_attributes` of the recipe as it was then."
+            f"{path} reads the user attributes {', '.join(read.names)}, whose names and values "
+            "differ from those of the data. Give the run that exported it (--run), or set "
+            "`data.user_attributes` of the recipe as it was at export."
         )
     return OpenedScorer(str(path), recommender, min(recommender.artefact.k, len(item_ids)))
 
@@ -231,7 +231,7 @@ def _saved_model(folder: Path, catalogue: Catalogue) -> OpenedScorer:
         raise InputError(
             f"{folder} is a SavedModel, but not one that recommends: its function "
             f"{SIGNATURE_NAME!r} must take `history`, int32 [batch_size, history_length], item "
-            "indices from 1 on, and give `scores` and `item_ids`, [batch_size, k]. Received: "
+            "indices from 1 on, and return `scores` and `item_ids`, [batch_size, k]. Received: "
             f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         ) from error
     batch = 256

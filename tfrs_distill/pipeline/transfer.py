@@ -104,21 +104,21 @@ class Transfer:
         share = same_interactions(self.data.interactions, self.earlier)
         if share >= SAME_DATA:
             raise InputError(
-                f"`transfer.run` must be a run of other data: {share:.0%} of this run's "
-                f"interactions are in that of {self.folder}, so its teacher has seen what is to be "
-                "tested. Give the folder of a run of another data set."
+                f"`transfer.run` must be a run on other data: {share:.0%} of this run's "
+                f"interactions are in the data of {self.folder}, so its teacher has seen test "
+                "data. Give the folder of a run of another data set."
             )
         choices = json.loads((self.teacher_folder / CHOICES).read_text())
         if not choices.get(ENCODER):
             raise InputError(
-                f"The teacher in {self.folder} does not say which encoder read its texts: it was "
-                "tuned to its own texts, or trained by an earlier version. Have it trained without "
+                f"The teacher in {self.folder} does not record which encoder read its texts: it "
+                "was tuned to its own texts, or trained by an earlier version. Train it without "
                 f"`tuning`: delete {self._stage('teacher')} and run its recipe."
             )
         if choices[ENCODER] != encoder_fingerprint(self.recipe):
             raise InputError(
-                f"The texts of the run in {self.folder} were read by another encoder, so that its "
-                "text projection means nothing here. Received: "
+                f"The texts of the run in {self.folder} were read by another encoder, so its "
+                "text projection cannot be used here. Received: "
                 f"`encoder.name`={self.recipe.encoder.name or 'all-MiniLM-L6-v2'!r}. Give both "
                 "runs the same section [encoder]."
             )
@@ -195,16 +195,16 @@ class Transfer:
         """Return the number of shared items, in words."""
         same, num_items = self.settings.same_items, self.data.catalogue.num_items
         if same not in BY:
-            return "no item taken to be the same"
-        return f"{self.num_shared:,} of {num_items:,} items the same by their {BY[same]}"
+            return "no shared item"
+        return f"{self.num_shared:,} of {num_items:,} items matched by {BY[same]}"
 
     def sentences(self) -> str:
         """Return what was transferred, and how the twin is trained, for readers of the report."""
         trained = {
-            ADAPTERS: "of its weights the ids and an adapter of rank "
+            ADAPTERS: "of its weights only the ids and an adapter of rank "
             f"{self.settings.adapter_rank} of the text projection were trained here",
             NOTHING: "none of its weights were trained here",
-        }.get(self.settings.trains, "all its weights were trained on here")
+        }.get(self.settings.trains, "all its weights were fine-tuned here")
         sentences = (
             "The two-tower teacher, and that of every fold, started from the teacher of the run "
             f"{self.folder.name} (data: {self.earlier.name}), with {self.shared_words()}; "
@@ -212,10 +212,10 @@ class Transfer:
         )
         if self.starts_student:
             sentences += (
-                " The student, and controls that learn as it does, started from that run's student "
+                " The student, and controls trained like it, started from that run's student "
                 "and read its word pieces."
             )
-        return f"{sentences} The twin started from nothing: it is the control without transfer."
+        return f"{sentences} The twin started from new weights: it is the control without transfer."
 
     def _stage(self, name: str) -> Path:
         return self.folder / "stages" / name
@@ -231,7 +231,7 @@ class Transfer:
         raise InputError(
             f'`transfer.run` must be a run with a teacher "{TWO_TOWER}", alone or in an ensemble, '
             f'whose `teacher.modalities` are ["text"]. Received: {self.folder}, which has none. '
-            "Give another run, or have its recipe train such a teacher."
+            "Give another run, or train such a teacher by its recipe."
         )
 
     def _check_shape(
@@ -240,9 +240,9 @@ class Transfer:
         for key, (setting, value) in ours.items():
             if theirs[key] != value:
                 raise InputError(
-                    f"A {model} starts from one of the same shape. Received: `{setting}`={value}, "
-                    f"where that of {self.folder} has {theirs[key]}. Set it to {theirs[key]}, or "
-                    "run the other recipe anew."
+                    f"A {model} must have the shape of the one it starts from. Received: "
+                    f"`{setting}`={value}, but that of {self.folder} has {theirs[key]}. Set it to "
+                    f"{theirs[key]}, or run the other recipe anew."
                 )
 
     def _start(self, model: TwoTower, file: Path) -> WarmStart:

@@ -107,7 +107,7 @@ def _worker(request: dict[str, Any], progress: Progress) -> Iterator[subprocess.
             if process.poll():
                 errors.seek(0)
                 *_, last = ["nothing", *errors.read().splitlines()]
-                warnings.warn(f"A further process of the run ended early: {last}", stacklevel=2)
+                warnings.warn(f"Another process of the run ended early: {last}", stacklevel=2)
         finally:
             _kill(process)
             shown.join(SECONDS_TO_END)

@@ -17,7 +17,7 @@ SCORE, RANK = "score", "rank"
 # With 119 words per row, LiteRT takes 0.023 to 0.033 ms per row at 32 to 256 rows per call and
 # 0.038 at 1,024; TensorFlow 0.04 at 32, 0.011 at 256 and 0.008 at 1,024. Predictions do not depend
 # on it.
-ROWS_A_CALL = 256
+ROWS_PER_CALL = 256
 
 
 class Ranker:
@@ -87,8 +87,8 @@ class Ranker:
         rows = self._values.read(columns)
         num_rows = len(next(iter(rows.values())))
         parts = [
-            self._run(SCORE, {name: v[start : start + ROWS_A_CALL] for name, v in rows.items()})
-            for start in range(0, num_rows, ROWS_A_CALL)
+            self._run(SCORE, {name: v[start : start + ROWS_PER_CALL] for name, v in rows.items()})
+            for start in range(0, num_rows, ROWS_PER_CALL)
         ]
         return {
             task: np.concatenate([part[task] for part in parts] or [np.zeros(0, np.float32)])

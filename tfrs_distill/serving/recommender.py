@@ -345,7 +345,7 @@ def _check_added(
             raise InputError(f"A new item needs a text. Received: item {item_id!r} without one.")
         if pieces.max(initial=0) <= UNKNOWN:
             raise InputError(
-                f"The student knows no word of the text {text!r} of the new item {item_id!r}, so "
+                f"The student has no word of the text {text!r} of the new item {item_id!r}, so "
                 "its score would be random. Write it in the format of the catalogue's texts."
             )
         if item_id in taken:

@@ -77,7 +77,7 @@ class WordVocabulary:
         kept = [word for word, count in counts.items() if count >= min_count]
         if not kept:
             raise InputError(
-                f"No word occurs {min_count} times in the texts. The commonest of {len(counts)} "
+                f"No word occurs {min_count} times in the texts. The most common of {len(counts)} "
                 f"words occurs {max(counts.values(), default=0)} times; give a smaller `min_count`."
             )
         return cls(tuple(sorted(kept, key=lambda word: (-counts[word], word))), max_words)

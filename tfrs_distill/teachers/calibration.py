@@ -134,7 +134,7 @@ def fit_temperature(
     if not np.isfinite(logits).all():
         raise InputError(
             "The teacher's logits of the held-out windows hold NaN or infinite values. Give a "
-            "teacher that knows all of them."
+            "teacher with finite logits for all of them."
         )
     places = np.searchsorted(ids, labels)
     found = best_temperature(logits, places)

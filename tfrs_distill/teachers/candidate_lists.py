@@ -205,14 +205,14 @@ def _with_positives(lists: CandidateLists) -> tuple[np.ndarray, np.ndarray]:
     if not (positives > columns.PADDING).all():
         row = int(np.argmin(positives > columns.PADDING))
         raise InputError(
-            f"List {row} has no item that came next: positives[{row}] is {positives[row]}. Leave "
-            "positions without a label out."
+            f"List {row} has no next item: positives[{row}] is {positives[row]}. Exclude "
+            "positions without a label."
         )
     odd = (later & (candidates == columns.PADDING)).any(axis=1)
     if odd.any():
         raise InputError(
             f"List {int(np.argmax(odd))} has an empty slot that is marked as `later`. Only an item "
-            "can have come later."
+            "can be a later one."
         )
     items = np.concatenate([positives[:, None], candidates], axis=1)
     relevant = np.concatenate([np.ones((num_lists, 1), bool), later], axis=1)
@@ -221,7 +221,7 @@ def _with_positives(lists: CandidateLists) -> tuple[np.ndarray, np.ndarray]:
     twice = ((items[:, 1:] == items[:, :-1]) & (items[:, 1:] != columns.PADDING)).any(axis=1)
     if twice.any():
         raise InputError(
-            f"List {int(np.argmax(twice))} names an item twice, or the item that came next among "
-            "the others too. Name each once."
+            f"List {int(np.argmax(twice))} holds an item twice, or the next item among the others "
+            "too. Give each once."
         )
     return items, np.take_along_axis(relevant, order, axis=1)

@@ -97,7 +97,7 @@ class Ensemble:
             return self._mean_by_task(found)
         if any(by_task):
             raise InputError(
-                "Either all teachers of an ensemble give a dict of logits by task, or none does. "
+                "Either all teachers of an ensemble return a dict of logits by task, or none does. "
                 f"Received: a dict of teacher {by_task.index(True)}, one tensor of teacher "
                 f"{by_task.index(False)}."
             )
@@ -143,8 +143,8 @@ class Ensemble:
         unknown = sorted({name for logits in found for name in logits} - set(names))
         if unknown:
             raise InputError(
-                f"The teachers give logits of {', '.join(unknown)}, but the tasks are: "
-                f"{', '.join(names) or 'none'}. Give the task as `tasks`, or leave the logits out."
+                f"The teachers return logits of {', '.join(unknown)}, but the tasks are: "
+                f"{', '.join(names) or 'none'}. Give the task as `tasks`, or remove the logits."
             )
         return {task.name: self._mean(task, found) for task in self.tasks}
 
@@ -155,13 +155,13 @@ class Ensemble:
             if task.name in logits
         }
         if not members:
-            raise InputError(f"No teacher gives logits of the task {task.name!r}.")
+            raise InputError(f"No teacher returns logits of the task {task.name!r}.")
         try:
             logits = tf.stack(list(members.values()))
         except (ValueError, tf.errors.InvalidArgumentError) as error:
             shapes = [list(each.shape) for each in members.values()]
             raise InputError(
-                f"The teachers must give logits of {task.name!r} of the same rows. Received: the "
+                f"The teachers must return logits of {task.name!r} of the same rows. Received: the "
                 f"shapes {shapes}."
             ) from error
         weights = tf.constant([self.weights[number] for number in members], tf.float64)
@@ -189,7 +189,7 @@ def _of_width(task: RankingTask, number: int, logits: Any) -> tf.Tensor:
     values = values[:, None] if values.shape.rank == 1 else values
     if not values.shape.is_compatible_with([None, task.width]):
         raise InputError(
-            f"Teacher {number} must give logits of {task.name!r}, [num_rows, {task.width}]. "
+            f"Teacher {number} must return logits of {task.name!r}, [num_rows, {task.width}]. "
             f"Received: shape {list(np.shape(logits))}."
         )
     return values

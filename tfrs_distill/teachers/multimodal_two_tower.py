@@ -150,7 +150,7 @@ def _num_items(arrays: Mapping[str, np.ndarray]) -> int:
         len(shape) != 2 for shape in shapes.values()
     ):
         raise ValueError(
-            "Every modality must be [num_items, dim], with one row an item in catalogue order. "
+            "Every modality must be [num_items, dim], with one row per item in catalogue order. "
             f"Received: {shapes}."
         )
     return next((shape[0] for shape in shapes.values()), 0)

@@ -50,7 +50,7 @@ def _by_task(logits: Any, examples: RankingExamples) -> Mapping[str, tf.Tensor]:
         return logits
     if len(examples.labels) != 1:
         raise ValueError(
-            "The teacher gives one tensor of logits, and the rows have labels of the tasks "
-            f"{sorted(examples.labels)}. Have it give a dict of logits by task."
+            "The teacher returns one tensor of logits, but the rows have labels of the tasks "
+            f"{sorted(examples.labels)}. Let it return a dict of logits by task."
         )
     return {next(iter(examples.labels)): logits}

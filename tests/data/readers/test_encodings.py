@@ -1,4 +1,4 @@
-"""Every reader, in every encoding that its file may come in."""
+"""Every reader, with every encoding that its file can have."""
 
 import numpy as np
 import pytest
@@ -87,7 +87,7 @@ def test_windows_quotes_are_quotes(tmp_path):
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1 << 20])
-def test_characters_may_lie_across_what_is_read_at_once(tmp_path, monkeypatch, size):
+def test_characters_may_span_two_blocks(tmp_path, monkeypatch, size):
     monkeypatch.setattr(delimited, "BYTES_AT_A_TIME", size)
     path = tmp_path / "a.csv"
     for text, encoding in [
@@ -103,7 +103,7 @@ def test_characters_may_lie_across_what_is_read_at_once(tmp_path, monkeypatch, s
 
 
 @pytest.mark.parametrize("cut", [b"\xc3", b"\xff", b"\xe2\x82"])
-def test_damaged_utf_8_is_refused_rather_than_read_as_something_else(tmp_path, cut):
+def test_damaged_utf_8_is_refused_and_not_read_as_another_encoding(tmp_path, cut):
     write(tmp_path, CSV, "utf-8")
     path = tmp_path / "movies.csv"
     path.write_bytes(path.read_bytes() + "2,Café à Nîmes,Comédie\n3,x".encode() + cut)
@@ -112,7 +112,7 @@ def test_damaged_utf_8_is_refused_rather_than_read_as_something_else(tmp_path, c
 
 
 @pytest.mark.parametrize("start", [b"\xef\xbb\xbf", b"\xff\xfe"])
-def test_a_mark_that_does_not_hold_is_refused(tmp_path, start):
+def test_a_wrong_byte_order_mark_is_refused(tmp_path, start):
     write(tmp_path, CSV, "utf-8")
     (tmp_path / "movies.csv").write_bytes(start + b"movieId,title,genres\n1,\xe9,x\n\xd8")
     with pytest.raises(InputError, match=r"movies\.csv is not text in the encoding utf"):

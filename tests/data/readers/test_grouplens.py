@@ -84,7 +84,7 @@ def test_ratings_dat(folder, encoding):
 
 
 @pytest.mark.parametrize("start", ["", "\ufeff"])
-def test_ratings_csv_with_quoted_commas_and_perhaps_a_byte_order_mark(folder, start):
+def test_ratings_csv_with_quoted_commas_and_optional_byte_order_mark(folder, start):
     data = read_folder(write_csv(folder, movies=start + MOVIES_CSV, ratings=start + RATINGS_CSV))
     assert data.catalogue.item_ids == ("11", "2", "30")
     assert data.catalogue.titles == (
@@ -111,7 +111,7 @@ def test_csv_columns_are_found_by_name(folder):
     assert (data.user_ids, data.ratings.tolist()) == (("9",), [4.0])
 
 
-def test_many_batches_of_rows_stay_in_file_order(folder):
+def test_many_batches_of_rows_keep_file_order(folder):
     rows = [(n % 37, (1, 7)[n % 2], n % 5 + 1, 10**9 + n) for n in range(5000)]
     text = "".join("\t".join(map(str, row)) + "\n" for row in rows)
     data = read_folder(write_u(folder, data=text))

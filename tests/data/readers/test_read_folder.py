@@ -1,4 +1,4 @@
-"""Which layout a folder has, and what is said when it has none."""
+"""Detection of a folder's layout, and errors for unknown layouts."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def test_empty_folder(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_other_layout_says_what_was_found(tmp_path):
+def test_unknown_layout_lists_the_files_found(tmp_path):
     for number in range(10):
         (tmp_path / f"part-{number}.parquet").write_text("")
     with pytest.raises(
@@ -37,7 +37,7 @@ def test_other_layout_says_what_was_found(tmp_path):
         read_folder(tmp_path)
 
 
-def test_data_one_folder_deeper_is_pointed_at(tmp_path):
+def test_data_one_folder_deeper_is_suggested(tmp_path):
     (tmp_path / "ml-100k").mkdir()
     (tmp_path / "ml-100k" / "u.data").write_text("")
     with pytest.raises(InputError, match=r"another layout.* Did you mean .*/ml-100k\?$"):
@@ -60,7 +60,7 @@ def test_interactions_without_their_items(tmp_path, present, missing):
 
 
 @pytest.mark.parametrize("names", [("ratings.csv", "u.data"), ("a.inter", "b.inter")])
-def test_two_data_sets_in_one_folder_are_not_guessed_at(tmp_path, names):
+def test_two_data_sets_in_one_folder_are_refused(tmp_path, names):
     for name in names:
         (tmp_path / name).write_text("")
     with pytest.raises(

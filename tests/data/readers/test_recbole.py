@@ -44,7 +44,7 @@ def test_atomic_files(write):
     assert data.timestamps.tolist() == [881250949, 880000000, 881250950.75]
 
 
-def test_columns_are_found_by_name_and_ratings_may_lack(write):
+def test_columns_are_found_by_name_and_ratings_are_optional(write):
     inter = "timestamp:float\tuser_id:token\tbasket:token\titem_id:token\n5\tu\tx\ti\n"
     data = read_folder(write(inter, "title:token_seq\titem_id:token\nA thing\ti\n"))
     assert data.catalogue.titles == data.catalogue.texts == ("A thing",)

@@ -46,7 +46,7 @@ def as_recbole_reads(path):
 
 @pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])
 @pytest.mark.parametrize("ending", ["inter", "item", "user", "kg", "link"])
-def test_what_to_csv_writes_is_read_as_read_csv_reads_it(tmp_path, quoting, ending):
+def test_files_of_to_csv_are_read_as_by_read_csv(tmp_path, quoting, ending):
     path = tmp_path / f"a.{ending}"
     random = np.random.default_rng(0)
     frame = pd.DataFrame({f"c{n}:token": random.permutation(ODD) for n in range(3)})
@@ -58,7 +58,7 @@ def test_what_to_csv_writes_is_read_as_read_csv_reads_it(tmp_path, quoting, endi
 
 
 @pytest.mark.parametrize("row", ['1\t"A" B', '1\t"A', '1\t"A"" B', '1\t"A\n2\t"B"'])
-def test_quotes_that_do_not_match_are_refused_as_recbole_refuses_them(tmp_path, row):
+def test_unbalanced_quotes_are_refused_as_by_recbole(tmp_path, row):
     path = tmp_path / "a.item"
     path.write_text("item_id:token\ttitle:token_seq\n" + row + "\n")
     with pytest.raises(pd.errors.ParserError):
@@ -76,7 +76,7 @@ def test_blank_lines_are_skipped_and_an_error_has_its_line(tmp_path):
         next(rows)
 
 
-def test_a_whole_folder_that_pandas_wrote(tmp_path):
+def test_a_folder_written_by_pandas(tmp_path):
     def to_file(ending, columns):
         pd.DataFrame(columns).to_csv(tmp_path / f"x.{ending}", sep="\t", index=False)
 
@@ -127,7 +127,7 @@ def test_a_whole_folder_that_pandas_wrote(tmp_path):
 
 
 @pytest.mark.parametrize("title", ["nan", "None", "NULL", ""])
-def test_a_missing_title_is_no_title(tmp_path, title):
+def test_a_missing_title_is_an_error(tmp_path, title):
     (tmp_path / "a.item").write_text(f"item_id:token\ttitle:token_seq\n1\tA\n2\t{title}\n")
     (tmp_path / "a.inter").write_text("user_id:token\titem_id:token\ttimestamp:float\nu\t1\t5\n")
     with pytest.raises(InputError, match=r"a\.item, line 3: item '2' has no title, .* `nan`, "):
@@ -136,7 +136,7 @@ def test_a_missing_title_is_no_title(tmp_path, title):
 
 @pytest.mark.parametrize(
     "header",
-    [  # as RecBole's conversion tools name the columns of 100K, of 1M, and of 10M and 20M
+    [  # the column names of RecBole's conversion tools for 100K, for 1M, and for 10M and 20M
         "movie_title:token_seq\trelease_year:token\tclass:token_seq",
         "movie_title:token_seq\trelease_year:token\tgenre:token_seq",
         "movie_name:token_seq\trelease_year:token\ttype:token_seq",
@@ -150,7 +150,7 @@ def test_the_headers_of_every_movielens_set_of_recbole(tmp_path, header):
     assert read_folder(tmp_path).catalogue.texts == ("Toy Story (1995). Comedy, War",)
 
 
-def test_a_type_that_is_no_genre_gives_way_to_genres(tmp_path):
+def test_genres_take_precedence_over_a_type_column(tmp_path):
     (tmp_path / "a.item").write_text(  # the columns of RecBole's anime set
         "item_id:token\tname:token_seq\tgenre:token_seq\ttype:token\n1\tAkira\tAction Sci-Fi\tTV\n"
     )

@@ -50,13 +50,13 @@ def test_parquet(parquet_file):
 
 
 @pytest.mark.parametrize("number", ["x", "nan", "inf", "1 2"])
-def test_what_is_no_number_is_named_with_its_place(tmp_path, number):
+def test_a_value_that_is_not_a_number_is_named_with_its_location(tmp_path, number):
     (tmp_path / "a.csv").write_text(f"Age\n1\n{number}\n")
     with pytest.raises(InputError, match=rf"a\.csv, line 3: Age '{number}' is not a number\."):
         read_text_table(tmp_path / "a.csv", ["Age"]).numbers("Age")
 
 
-def test_blanks_are_no_number_and_no_mistake(tmp_path):
+def test_blanks_are_missing_numbers(tmp_path):
     (tmp_path / "a.csv").write_text("Age,b\n  ,1\n 2 ,1\n")
     table = read_text_table(tmp_path / "a.csv", ["Age"])
     np.testing.assert_array_equal(table.numbers("Age"), [np.nan, 2.0])
@@ -99,7 +99,7 @@ def test_damaged_and_empty_files_are_refused(tmp_path):
         read_text_table(tmp_path / "a.csv", NAMES)
 
 
-def test_parquet_without_pyarrow_says_what_to_install(parquet_file, csv_file, monkeypatch):
+def test_parquet_without_pyarrow_names_the_package_to_install(parquet_file, csv_file, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MissingExtraError, match=r'pip install "tfrs-distill\[tables\]"'):
         read_text_table(parquet_file, NAMES)

@@ -1,4 +1,4 @@
-"""Age, gender and occupation, out of every layout that has them."""
+"""Age, gender and occupation from every layout that has them."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def write_atomic(folder):
 
 
 @pytest.mark.parametrize("write", [write_u_user, write_dat, write_atomic])
-def test_every_layout_gives_the_same(tmp_path, write):
+def test_every_layout_returns_the_same(tmp_path, write):
     write(tmp_path)
     users = read_user_attributes(tmp_path)
     assert users.user_ids == ("7", "3", "9")
@@ -38,7 +38,7 @@ def test_every_layout_gives_the_same(tmp_path, write):
     assert users.occupations == ("technician", "none", "écrivain")
 
 
-def test_a_folder_without_a_file_of_users_has_none(tmp_path):
+def test_a_folder_without_a_file_of_users_has_no_attributes(tmp_path):
     (tmp_path / "ratings.csv").write_text("")
     assert read_user_attributes(tmp_path) is None
 
@@ -62,7 +62,7 @@ def test_several_files_of_users_are_refused(tmp_path):
         ("user_id:token\tage:token\n1\t2\n", r"line 1: a column 'gender' was expected"),
     ],
 )
-def test_what_cannot_be_used_is_named_with_its_line(tmp_path, text, words):
+def test_invalid_values_are_named_with_their_line(tmp_path, text, words):
     (tmp_path / "ml.user").write_text(text)
     with pytest.raises(InputError, match=words):
         read_user_attributes(tmp_path)
@@ -89,12 +89,12 @@ def test_users_of_movielens_100k(movielens_folder):
     assert np.isfinite(users.ages).all()
 
 
-def test_the_groups_of_the_users_of_the_data_by_their_index():
+def test_attributes_of_the_users_of_the_data_by_their_index():
     ages = [1, 17, 18, 24, 25, 35, 45, 49.5, 50, 55, 56, 99, np.nan]
     ids = tuple(map(str, range(len(ages))))
     users = UserAttributes(ids, ages, ("F",) * 12 + ("",), ("",) * 13)
     found = users.groups(("12", "x", *ids[:12]))
-    assert list(found) == ["gender", "age"]  # no occupation is known
+    assert list(found) == ["gender", "age"]  # no occupation is available
     assert found["gender"] == ("", "", *"F" * 12)
     assert found["age"] == (
         *("", "", "0 to 17", "0 to 17", "18 to 24", "18 to 24", "25 to 34", "35 to 44"),

@@ -22,7 +22,7 @@ class Product(Structure):
     """
 
     name = "product"
-    sizes = ("number of codes a row", "size of a codebook")
+    sizes = ("number of codes per row", "size of a codebook")
     defaults = (256,)
 
     def check(self) -> str:

@@ -131,7 +131,7 @@ def _of_files(files: list[Path], title: str, name: str) -> Table:
             what = "is a folder" if file.is_dir() else "does not exist"
             raise InputError(f"The file {file} {what}.")
         if _ending(file) not in ENDINGS:
-            raise InputError(f"{file} is no table by its name. {_endings_read()}")
+            raise InputError(f"{file} does not end as a table's file. {_endings_read()}")
     columns = {file: _OPENERS[ENDINGS[_ending(file)]].names(file) for file in files}
     first = files[0]
     for file, names in columns.items():
@@ -194,8 +194,8 @@ def _column(title: str, name: Any, values: Any) -> Any:
         return arrow.table({"column": values}).column(0)
     except (arrow.ArrowInvalid, arrow.ArrowTypeError) as error:
         raise InputError(
-            f"Column {str(name)!r} of {title} mixes types: {first_line(error)}. Make them one, as "
-            "pandas does it by `.astype(str)`."
+            f"Column {str(name)!r} of {title} mixes types: {first_line(error)}. Convert them to "
+            "one type, in pandas with `.astype(str)`."
         ) from error
 
 

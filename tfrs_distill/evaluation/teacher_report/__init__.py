@@ -1,6 +1,6 @@
 """A comparison of teachers: quality by segment next to a twin, agreement, calibration, cost.
 
-- `report.py`: `compare_teachers`, the whole of it as plain JSON
+- `report.py`: `compare_teachers`, the complete report as plain JSON
 - `cost.py`: milliseconds per 1,000 items and queries
 
 Segments, agreement and calibration work for any scorer: `segments.py`, `agreement.py`,

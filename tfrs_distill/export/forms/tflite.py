@@ -67,9 +67,9 @@ def write_tflite(module: ServedModule, saved_model: Path, path: Path, quantizati
             if "NEEDS_FLEX_OPS" not in str(error) and "NEEDS_CUSTOM_OPS" not in str(error):
                 raise
             raise InputError(
-                "The student cannot become a .tflite file: LiteRT has no built-in operator for a "
-                f"part of {module.part}. Write that part differently (in float32, where it "
-                "computes in 16 bits), or export a SavedModel. "
+                "The student cannot be converted to a .tflite file: LiteRT has no built-in "
+                f"operator for a part of {module.part}. Write that part differently (in float32, "
+                "where it computes in 16 bits), or export a SavedModel. "
                 f"TensorFlow says: {error}"
             ) from error
     with whole_file(path) as file:
@@ -147,8 +147,8 @@ def _run(path: Path, inputs: Mapping[str, Arrays], part: str) -> dict[str, dict[
     except (InputError, ValueError, RuntimeError) as error:
         raise InputError(
             "The student was converted, but LiteRT cannot run the result: a part of "
-            f"{part} is written in a way that the converter gets wrong for sizes that "
-            f"are free. Write it differently, or export a SavedModel. LiteRT says: {error}"
+            f"{part} is written in a way that the converter does not support for "
+            f"dynamic sizes. Write it differently, or export a SavedModel. LiteRT says: {error}"
         ) from error
 
 
@@ -159,7 +159,7 @@ def _check_outputs(outputs: Mapping[str, Arrays], module: ServedModule) -> None:
             difference = np.abs(outputs[name][output] - values)
             if not (difference <= TOLERANCE * np.maximum(1.0, np.abs(values))).all():
                 raise InputError(
-                    f"LiteRT computes something else than TensorFlow: predictions of {output!r} by "
+                    f"LiteRT computes other values than TensorFlow: predictions of {output!r} by "
                     f"{name!r} differ by up to {difference.max():g}. A part of {module.part} is "
-                    "written in a way that the converter gets wrong. Write it differently."
+                    "written in a way that is converted wrongly. Write it differently."
                 )

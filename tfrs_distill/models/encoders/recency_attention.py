@@ -214,15 +214,15 @@ def _checked(
         or not all(list(heads) == sorted(set(heads)) for heads in kept)
     ):
         raise ValueError(
-            f"`kept_heads` must name heads of each of {num_blocks} blocks, as many of each, at "
-            f"least one, numbers in order from 0 to {num_heads - 1}. Received: "
+            "`kept_heads` must name the same number of heads, at least one, of each of "
+            f"{num_blocks} blocks, as ascending numbers from 0 to {num_heads - 1}. Received: "
             f"kept_heads={kept_heads!r}."
         )
     return kept
 
 
 def _averages_so_far(items: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """At each position the average of the items up to it, `[batch_size, max_history, dim]`."""
+    """Return each position's average of the items up to it, `[batch_size, max_history, dim]`."""
     present = tf.cast(mask, items.dtype)[..., None]
     numbers = tf.cumsum(present, axis=1)
     return tf.math.divide_no_nan(tf.cumsum(items * present, axis=1), numbers)

@@ -64,7 +64,7 @@ def _checked_levels(levels: Any) -> tuple[float, ...]:
     in_float32 = np.float32(numbers)
     if len(numbers) < 2 or not (np.diff(in_float32) > 0).all() or not np.isfinite(in_float32).all():
         raise ValueError(
-            "`levels` must be at least 2 finite numbers, rising. Received: "
+            "`levels` must be at least 2 finite, ascending numbers. Received: "
             f"levels={tuple(levels)!r}."
         )
     return numbers

@@ -147,14 +147,14 @@ class RankingTask:
         labels = np.asarray(labels, np.float64)
         if labels.ndim != 1:
             raise InputError(
-                f"Task {self.name!r} needs one label a row, [num_rows]. Received: shape "
+                f"Task {self.name!r} needs one label per row, [num_rows]. Received: shape "
                 f"{labels.shape}."
             )
         given = ~np.isnan(labels)
         if not given.any():
             raise InputError(
-                f"Task {self.name!r} has no labels: all {len(labels)} rows are NaN. Leave the task "
-                "out, or see how its labels were read."
+                f"Task {self.name!r} has no labels: all {len(labels)} rows are NaN. Remove the "
+                "task, or check how its labels were read."
             )
         with np.errstate(over="ignore"):  # a too large number becomes infinite: an invalid label
             wrong = given & ~self.are_labels(labels.astype(np.float32))

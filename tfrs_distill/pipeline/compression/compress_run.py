@@ -157,7 +157,7 @@ def _refuse_of_run(to: Path, run: Run) -> None:
     refuse_foreign_folder(to)
     if to.resolve().parent == run.home.resolve() and to.resolve().name.isdigit():
         raise InputError(
-            f"{to} is a version of the run's own artefact, which stays as it is. Give another "
+            f"{to} is a version of the run's own artefact, which is never changed. Give another "
             f"folder, such as {run.home / COMPRESSED / to.name}."
         )
 
@@ -177,22 +177,22 @@ def _run_of(artefact: Path, progress: Progress) -> Run:
     missing = [stage for stage in needed if not (home / "stages" / stage / NOTE).is_file()]
     if not artefact.is_dir() or missing or recipe is None:
         raise InputError(
-            f"{artefact} is not the artefact of a finished run: beside it there must be the run's "
-            "recipe.toml and stages, whose teacher and data train the smaller student. Not there "
+            f"{artefact} is not the artefact of a finished run: next to it there must be the run's "
+            "recipe.toml and stages, whose teacher and data train the smaller student. Missing "
             f"or not finished: {', '.join(missing) or 'recipe.toml'}. Give one "
             "such as saved_models/ml-100k/1; for a student of your own there is "
             "`td.compress.to_budget`."
         )
     if recipe.data.split == COLD_ITEMS:
         raise InputError(
-            f'A run whose `data.split` is "{COLD_ITEMS}" cannot be compressed: what chooses its '
-            "student is the text tower alone, which compression does not train. Give a run of "
-            "another split."
+            f'A run whose `data.split` is "{COLD_ITEMS}" cannot be compressed: its student '
+            "is chosen by its text tower, which compression does not train. Give a run of another "
+            "split."
         )
     if artefact.resolve().name != str(recipe.export.version):
         raise InputError(
-            f"{artefact} is not of the run's own student, which is version "
-            f"{recipe.export.version}: a later version is made by an update, and its teachers are "
+            f"{artefact} does not hold the run's own student, which is version "
+            f"{recipe.export.version}: a later version comes from an update, whose teachers are "
             "not kept with it. Give the run's own version."
         )
     run = Run(recipe, home.parent, progress, home=home)

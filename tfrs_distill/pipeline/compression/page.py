@@ -63,7 +63,7 @@ def table_of(facts: Mapping[str, Any]) -> Table:
 def columns_of(facts: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the column titles next to a point's name; a long score name is on the page only."""
     score = facts["score"] if len(facts["score"]) < LONG else "score"
-    return ("size", f"{score} on validation", "kept", "before training on", "time p50", "p95")
+    return ("size", f"{score} on validation", "kept", "before fine-tuning", "time p50", "p95")
 
 
 def cells_of(point: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
@@ -82,7 +82,7 @@ def cells_of(point: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
 def name_of(point: Mapping[str, Any]) -> str:
     """Return a point's methods, in words."""
     name = ", ".join(point["methods"]) or "float32, not compressed"
-    return f"{name}, trained on" if point["tuned"] else name
+    return f"{name}, fine-tuned" if point["tuned"] else name
 
 
 def in_short(facts: Mapping[str, Any]) -> str:

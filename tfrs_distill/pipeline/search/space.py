@@ -85,7 +85,7 @@ class Dimension:
 
 
 def space_of(recipe: Any, given: Sequence[str] = ()) -> dict[str, list[Dimension]]:
-    """Return what is searched for the student and, with the shared settings found, for the twin.
+    """Return the search space of the student and, with the shared settings found, of the twin.
 
     Args:
         recipe: the recipe whose settings are searched.
@@ -177,8 +177,8 @@ def _dimension(recipe: Any, key: str, text: str) -> Dimension:
         )
     if key.split(".")[0] in FIXED or key in BUDGET:
         raise InputError(
-            f"{key} decides what is measured or how long is trained, so that figures of its values "
-            "cannot be compared. Set it in the recipe."
+            f"{key} determines what is measured or how long a model is trained, so metrics of its "
+            "values cannot be compared. Set it in the recipe."
         )
     dimension = _parsed(key, text, rule)
     for value in dimension.choices or (dimension.low, dimension.high):

@@ -106,7 +106,7 @@ class _Search:
             self.storage = _optuna().storages.RDBStorage(f"sqlite:///{path}")
         except Exception as error:  # from SQLAlchemy, SQLite or Alembic
             raise InputError(
-                f"{path} is no study that this version of Optuna reads: {first_line(error)}. "
+                f"{path} is not a study that this version of Optuna reads: {first_line(error)}. "
                 "Remove it to search anew."
             ) from error
 

@@ -47,7 +47,7 @@ def compress_stage(run: Run) -> Stage:
         else:
             save_alone(smaller, folder / STUDENT_FILE)
         line = (
-            f"{', '.join(methods)}: validation {measure.name} {before:.4f}, trained on {score:.4f}"
+            f"{', '.join(methods)}: validation {measure.name} {before:.4f}, fine-tuned {score:.4f}"
         )
         return result, line
 

@@ -43,9 +43,9 @@ def knowledge_stage(run: Run) -> Stage:
 
         _cross_fit(run, KNOWLEDGE, train, run.data.rows_of_teacher, _kept(run))
         shutil.rmtree(teachers, ignore_errors=True)
-        which = "a teacher that never saw it"
+        which = "a teacher that was not trained on it"
         if "array" in recipe.teacher.kinds:
-            which = "a teacher that may have seen it: the maker of its array knows"
+            which = "a teacher that may have been trained on it, depending on its array"
         return {}, _line(run, which)
 
     return Stage(KNOWLEDGE, work, lambda: [recipe.knowledge.folds, _kept(run)], after=("teacher",))
@@ -86,7 +86,7 @@ def self_knowledge_stage(run: Run) -> Stage:
                 np.savez(file, **logits)
         if run.num_generated and not isinstance(students, ListStudents):
             write_generated(run, run.student(TWIN), folder / GENERATED)
-        return {}, _line(run, f"a twin of {epochs} epochs that never saw it")
+        return {}, _line(run, f"a twin of {epochs} epochs that was not trained on it")
 
     return Stage(
         SELF_KNOWLEDGE,

@@ -27,7 +27,7 @@ class Array:
         if not self.path.is_file():
             raise InputError(
                 f"`teacher.source` must be the file of an array teacher. {self.path} does not "
-                "exist or is no file."
+                "exist or is not a file."
             )
         return file_sha256(self.path)
 

@@ -126,8 +126,8 @@ def updated(name: str, kind: TeacherKind) -> UpdatedKind:
     """
     if not hasattr(kind, "extend"):
         raise InputError(
-            f"A teacher of the kind {name} cannot go on from an earlier run: it has to be trained "
-            "anew, by `tfrs-distill run`."
+            f"A teacher of the kind {name} cannot continue from an earlier run. Train it anew, by "
+            "`tfrs-distill run`."
         )
     found: UpdatedKind = kind  # type: ignore[assignment]
     return found

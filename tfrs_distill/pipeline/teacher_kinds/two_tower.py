@@ -92,7 +92,7 @@ class TwoTowerOfItems:
         dropout = recipe.teacher.id_dropout
         if dropout and self.modalities != (TEXT,):
             raise InputError(
-                '`teacher.id_dropout` is of a two-tower teacher whose `modalities` are ["text"]. '
+                '`teacher.id_dropout` needs a two-tower teacher whose `modalities` are ["text"]. '
                 f"Received: id_dropout={dropout}, modalities={list(self.modalities)}."
             )
         if TEXT not in self.modalities:
@@ -179,12 +179,10 @@ class TwoTowerOfItems:
         recipe = self.context.recipe
         others = set(self.modalities) - {TEXT}
         if self._tuned or others:
-            what = (
-                "a tuned BERT" if self._tuned else f"items known by {' and '.join(sorted(others))}"
-            )
+            what = "a tuned BERT" if self._tuned else f"items with {' and '.join(sorted(others))}"
             raise InputError(
-                f"A two-tower teacher of {what} cannot go on from an earlier run: new items would "
-                "have no vectors like those of before. Train it anew, by `tfrs-distill run`."
+                f"A two-tower teacher of {what} cannot continue from an earlier run: new items "
+                "would have no such vectors. Train it anew, by `tfrs-distill run`."
             )
         before: TwoTower = tf.keras.models.load_model(earlier / TEACHER_FILE)
         with np.load(earlier / VECTORS) as arrays:
@@ -282,16 +280,15 @@ class TwoTowerOfItems:
         if not list(folder.glob("*.kg")):
             raise InputError(
                 f"There is no knowledge graph, NAME.kg, in the folder {folder}: MovieLens-100K has "
-                'one. Leave "knowledge-graph" out of `teacher.modalities`.'
+                'one. Remove "knowledge-graph" from `teacher.modalities`.'
             )
         links = sorted(folder.glob("*.link"))
         faulty = [MOVIELENS_100K.members["ml-100k.link"]] == [file_sha256(file) for file in links]
         if faulty and not self.context.recipe.data.link_titles:
             raise InputError(
                 "The links into the knowledge graph that come with MovieLens-100K use the item "
-                "ids of MovieLens-1M and later sets: read as they stand, they lead to other films. "
-                "Give `data.link_titles`, the folder of such a set, so that they can be put right "
-                "by title."
+                "ids of MovieLens-1M and later sets: used unchanged, they refer to other films. "
+                "Give `data.link_titles`, the folder of such a set, to correct them by title."
             )
 
     def _item_vectors(self, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:

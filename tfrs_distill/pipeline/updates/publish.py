@@ -168,12 +168,12 @@ def _published(folder: Path) -> list[int]:
 
 
 def _check_vocabulary(version: Path, earlier: Run, first: Run) -> None:
-    """Raise an `InputError` where an artefact, or the first run, is not of the run's items."""
+    """Raise an `InputError` if an artefact, or the first run, has other items than the run."""
     known = earlier.data.catalogue.item_ids
     published = Artefact.read(version, RETRIEVAL).item_ids
     if tuple(published) != tuple(known):
         raise InputError(
-            f"{version} has another vocabulary than the run that it should come from: "
+            f"{version} has another vocabulary than its run: "
             f"{len(published):,} items where {len(known):,} were expected. Was it changed manually "
             "or are files of its stages missing?"
         )

@@ -69,7 +69,7 @@ def _named(path: Path, arrays: dict[str, np.ndarray]) -> QueryArrays:
     if form is None or missing:
         raise InputError(
             f"{path} must hold `query_ids` and one of: `query_embeddings`, `item_embeddings` and "
-            "`item_ids`; `scores` and `item_ids`; `listed_items` and perhaps `listed_scores`. "
+            "`item_ids`; `scores` and `item_ids`; `listed_items` and optionally `listed_scores`. "
             f"It holds: {', '.join(sorted(arrays)) or 'nothing'}."
         )
     shapes = {name: arrays[name].shape for name in arrays}
@@ -156,7 +156,7 @@ def _read_parquet(path: Path) -> QueryArrays:
         return _long(path, table)
     raise InputError(
         f"{path} must have the columns query_id, item_id and score or rank; or query_id, "
-        f"listed_items and perhaps listed_scores. It has: {', '.join(table.column_names)}."
+        f"listed_items and optionally listed_scores. It has: {', '.join(table.column_names)}."
     )
 
 
@@ -213,7 +213,7 @@ def _wide(path: Path, table: Any) -> QueryArrays:
         if scored and len(item_scores or ()) != len(items or ()):
             raise InputError(
                 f"{path}: query {query!r} has {len(items or ())} items and "
-                f"{len(item_scores or ())} scores. Give one score an item."
+                f"{len(item_scores or ())} scores. Give one score per item."
             )
         if items:
             listed[row, : len(items)] = as_texts(path, "listed_items", np.array(items))

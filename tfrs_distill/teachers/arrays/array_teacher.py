@@ -43,7 +43,7 @@ class ArrayTeacher:
         for name, array in arrays.items():
             if name != "item_embeddings" and len(array) != len(query_ids):
                 raise InputError(
-                    f"`{name}` must have one row a query. Received: {len(array)} rows for "
+                    f"`{name}` must have one row per query. Received: {len(array)} rows for "
                     f"{len(query_ids)} queries."
                 )
             if not np.isfinite(array).all():
@@ -311,9 +311,9 @@ def _check_lists(items: np.ndarray, num_items: int) -> None:
         )
     empty = ~(items > columns.PADDING).any(axis=1)
     if empty.any():
-        raise InputError(f"Every list must name an item. Row {int(np.argmax(empty))} is empty.")
+        raise InputError(f"Every list must hold an item. Row {int(np.argmax(empty))} is empty.")
     ordered: Any = np.sort(items, axis=1)
     twice = ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] > columns.PADDING)).any(axis=1)
     if twice.any():
         row = int(np.argmax(twice))
-        raise InputError(f"A list must name an item once. Row {row} names one twice.")
+        raise InputError(f"A list must hold an item once. Row {row} holds one twice.")

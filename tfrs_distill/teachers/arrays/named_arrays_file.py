@@ -40,7 +40,8 @@ def read_by_ending(path: Path, readers: Mapping[str, Callable[[Path], T]]) -> T:
     """
     if path.suffix not in readers:
         raise InputError(
-            f"{path} must end in one of {', '.join(readers)}. Received: {path.suffix or 'no end'}."
+            f"{path} must end in one of {', '.join(readers)}. Received: "
+            f"{path.suffix or 'no ending'}."
         )
     if not path.is_file():
         raise InputError(f"There is no file {path}.")

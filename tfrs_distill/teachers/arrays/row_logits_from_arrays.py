@@ -68,7 +68,7 @@ def row_logits_from_arrays(
     [[3.0], [1.0]]
     """
     if (example_ids is None) == (pairs is None):
-        raise ValueError("Give either `example_ids` or `pairs`: the rows that the values are of.")
+        raise ValueError("Give either `example_ids` or `pairs`: the rows of the values.")
     if pairs is None:
         ids = _ids("example_ids", np.asarray(example_ids))
         place, num_values = _places_of_rows(examples, ids), len(ids)
@@ -76,7 +76,8 @@ def row_logits_from_arrays(
         users, items = _ids("pairs[0]", pairs[0]), _ids("pairs[1]", pairs[1])
         if len(users) != len(items):
             raise InputError(
-                f"`pairs` must be as many users as items. Received: {len(users)} and {len(items)}."
+                f"`pairs` must have as many users as items. Received: {len(users)} and "
+                f"{len(items)}."
             )
         place, num_values = _places_of_pairs(examples, users, items), len(users)
     named = {task.name: task for task in tasks}

@@ -20,7 +20,7 @@ from tfrs_distill.teachers.bert.token_windows import TokenWindows, token_windows
 from tfrs_distill.teachers.bert.tuned_bert import TunedBert, check_num_layers, read_tuned_bert
 from tfrs_distill.teachers.whole_number import check_whole_number
 
-BATCHES_A_POOL = 50  # shuffled rows are sorted by length within pools of so many batches
+BATCHES_PER_POOL = 50  # shuffled rows are sorted by length within pools of this many batches
 
 
 class BertTextRanker(TunedBert):
@@ -80,7 +80,7 @@ class BertTextRanker(TunedBert):
         self.head = TaskHeads(tasks, dropout, seed)
         self.head(tf.zeros([1, encoder.hidden_dim]))
         shape = tf.TensorSpec([None, None], tf.int32)
-        self._ask = tf.function(self._asked, input_signature=[shape, shape])
+        self._predict = tf.function(self._logits_of, input_signature=[shape, shape])
 
     @property
     def _head_weights(self) -> dict[str, tf.Variable]:
@@ -157,7 +157,7 @@ class BertTextRanker(TunedBert):
         order = np.argsort(-tokens.lengths, kind="stable")  # longest first: fails early
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
-            for name, logits in self._ask(*self.padded(tokens, rows)).items():
+            for name, logits in self._predict(*self.padded(tokens, rows)).items():
                 found[name][rows] = logits.numpy()
             if advance is not None:
                 advance(len(rows))
@@ -258,7 +258,7 @@ class BertTextRanker(TunedBert):
         loaded._assign(weights)
         return loaded
 
-    def _asked(self, input_ids: tf.Tensor, attention_mask: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _logits_of(self, input_ids: tf.Tensor, attention_mask: tf.Tensor) -> dict[str, tf.Tensor]:
         return self.read(input_ids, attention_mask, False)
 
 
@@ -288,8 +288,8 @@ def _check_tasks(tasks: Sequence[RankingTask]) -> None:
     next_item = [task.name for task in tasks if isinstance(task, NextItem)]
     if next_item:
         raise ValueError(
-            f"A text ranker reads one text a row and knows no catalogue: it has no logits "
-            f"of {next_item[0]!r}, a `NextItem` task. Leave it out."
+            f"A text ranker reads one text per row and has no catalogue: it has no logits "
+            f"of {next_item[0]!r}, a `NextItem` task. Remove it."
         )
 
 
@@ -328,7 +328,7 @@ class LengthBatches:
 
     def _of_epoch(self, epoch: int) -> list[np.ndarray]:
         random = np.random.default_rng([self.seed, epoch])
-        order, pool_size = random.permutation(len(self.lengths)), BATCHES_A_POOL * self.batch_size
+        order, pool_size = random.permutation(len(self.lengths)), BATCHES_PER_POOL * self.batch_size
         batches: list[np.ndarray] = []
         for start in range(0, len(order), pool_size):
             pool = order[start : start + pool_size]

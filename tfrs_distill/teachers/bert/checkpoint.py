@@ -170,7 +170,7 @@ def check_max_length(tokenizer: Any, model: Any, max_length: int) -> None:
         raise InputError(
             f"The checkpoint has positions for {positions} tokens. Received: max_length="
             f"{max_length}. Give at most {positions}; a `TextEncoder` with long_texts='windows' "
-            "reads longer texts whole."
+            "reads all of longer texts."
         )
 
 
@@ -203,7 +203,7 @@ def _files_of_index(index: Path) -> list[Path]:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{index} is no index of weights files ({type(error).__name__}: {error}). Fetch "
+            f"{index} is not an index of weights files ({type(error).__name__}: {error}). Fetch "
             "it again."
         ) from error
     missing = [name for name in names if not (index.parent / name).is_file()]

@@ -159,13 +159,13 @@ class HubEncoder:
         except (ValueError, TypeError, tf.errors.OpError) as error:
             raise InputError(self._no_strings(error)) from error
         vectors = self._chosen(outputs)
-        expected = f"The model in {self.folders[0]} must give vectors [num_texts, text_dim]."
+        expected = f"The model in {self.folders[0]} must return vectors [num_texts, text_dim]."
         if not tf.is_tensor(vectors) or not vectors.dtype.is_floating:
             kind = vectors.dtype.name if tf.is_tensor(vectors) else type(vectors).__name__
-            raise InputError(f"{expected} It gives {kind}.")
+            raise InputError(f"{expected} It returns {kind}.")
         if len(vectors.shape) != 2 or vectors.shape[0] != len(PROBE):
             raise InputError(
-                f"{expected} For {len(PROBE)} texts it gives {list(vectors.shape)}. If it has "
+                f"{expected} For {len(PROBE)} texts it returns {list(vectors.shape)}. If it has "
                 "several outputs, output_key chooses another."
             )
         return int(vectors.shape[1])
@@ -187,7 +187,7 @@ def _resolved(handle: str | os.PathLike[str]) -> Path:
         raise
     except Exception as error:  # from any resolver and network library
         raise InputError(
-            f"The model {os.fspath(handle)} is neither a folder nor a model that TF Hub gives "
+            f"The model {os.fspath(handle)} is neither a folder nor a model on TF Hub "
             f"({_first_lines(error)}). Check the path, or the address and the network."
         ) from error
     return folder
@@ -205,7 +205,7 @@ def _layer(folder: Path, signature: str | None) -> Any:
                 "preprocessors of TF Hub: pip install tensorflow-text, import tensorflow_text."
             ) from error
         raise InputError(
-            f"{folder} is no SavedModel that can be read ({_first_lines(error)}). Give the folder "
+            f"{folder} cannot be read as a SavedModel ({_first_lines(error)}). Give the folder "
             "that holds saved_model.pb."
         ) from error
     signatures = getattr(model, "signatures", {})

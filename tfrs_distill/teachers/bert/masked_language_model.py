@@ -252,7 +252,7 @@ def _held_out(
     if encoder.tokenizer.mask_token_id is None:
         raise InputError(
             f"The tokenizer in {encoder.folder} has no mask token, so its model cannot learn to "
-            "guess masked words. Give a BERT-family checkpoint, or leave pre-training out."
+            "predict masked words. Give a BERT-family checkpoint, or do not pre-train."
         )
     different = list(dict.fromkeys(texts))
     if len(different) < 2:

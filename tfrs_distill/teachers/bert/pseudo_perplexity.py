@@ -42,7 +42,7 @@ def pseudo_perplexity(
     tokens = encoder.token_windows(texts)
     places = np.flatnonzero(~np.isin(tokens.ids, encoder.tokenizer.all_special_ids))
     if not len(places):
-        raise InputError("The texts hold no words to guess. Give texts that are not empty.")
+        raise InputError("The texts hold no words to predict. Give texts that are not empty.")
     if max_tokens is not None and len(places) > max_tokens:
         places = np.random.default_rng(seed).choice(places, max_tokens, replace=False)
     windows = np.searchsorted(tokens.starts, places, side="right") - 1

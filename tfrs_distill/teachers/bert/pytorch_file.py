@@ -149,7 +149,7 @@ class _StateUnpickler(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> _Storage:
         kind, storage_type, key, _, num_elements = pid
         if kind != "storage" or not isinstance(storage_type, _StorageType):
-            raise ValueError(f"{pid!r} is no storage")
+            raise ValueError(f"{pid!r} is not a storage")
         return _Storage(storage_type.name, key, num_elements)
 
 
@@ -175,7 +175,7 @@ def _array(path: Path, name: str, tensor: _Tensor, numbers: np.ndarray) -> np.nd
     if min([offset, *shape, *strides]) < 0 or last >= len(numbers):
         raise InputError(
             f"The PyTorch file {path} is altered: {name!r} (shape {shape}, strides {strides}, from "
-            f"{offset}) does not lie within its storage of {len(numbers)}."
+            f"{offset}) is not within its storage of {len(numbers)}."
         )
     bytes_per_step = [stride * numbers.itemsize for stride in strides]
     view = np.lib.stride_tricks.as_strided(numbers[offset:], shape, bytes_per_step)
@@ -187,7 +187,7 @@ def _why_no_zip(path: Path) -> str:
         start = file.read(24)
     if start.startswith(LEGACY_START):
         return (
-            f"The PyTorch file {path} is of the format before PyTorch 1.6, which cannot be read "
+            f"The PyTorch file {path} has the format of PyTorch before 1.6, which cannot be read "
             f"without PyTorch. {CONVERT}"
         )
     if start.startswith(b"PK"):
@@ -195,8 +195,8 @@ def _why_no_zip(path: Path) -> str:
             f"The PyTorch file {path} is a zip archive without its end: truncated. Fetch it again."
         )
     return (
-        f"The PyTorch file {path} is no zip archive of torch.save; it begins with {start!r}. Fetch "
-        "it again."
+        f"The PyTorch file {path} is not a zip archive of torch.save; it begins with {start!r}. "
+        "Fetch it again."
     )
 
 

@@ -171,7 +171,7 @@ def _check_same(path: Path, training: dict[str, Any]) -> None:
         )
         raise InputError(
             f"{path.parent} holds the state of another training: {differences}. Give the same "
-            "arguments and a freshly loaded encoder to go on, or another folder to start anew."
+            "arguments and a freshly loaded encoder to continue, or another folder to start anew."
         )
 
 

@@ -114,7 +114,7 @@ def read_sentence_modules(
         if (kind == "Pooling") != (place == 0) or kind not in KINDS:
             kinds = ", ".join(name for name, _ in modules)
             raise InputError(
-                f"The encoder folder {folder} makes its vectors by {kinds}. What can be read is "
+                f"The encoder folder {folder} computes its vectors with {kinds}. Supported is "
                 "one Pooling, then any Dense and Normalize. Give another encoder."
             )
         if kind == "Pooling":
@@ -162,8 +162,8 @@ def _stated_pooling(path: Path) -> Pooling:
         if modes == [pooling]:
             return pooling  # type: ignore[no-any-return]
     raise InputError(
-        f"{path / CONFIG} pools tokens by {' and '.join(modes) or 'nothing'}, and one of 'mean', "
-        "'cls' and 'max' alone can be read. Give `pooling`, one of these, to use another than the "
+        f"{path / CONFIG} pools tokens by {' and '.join(modes) or 'nothing'}, but only one of "
+        "'mean', 'cls' and 'max' is supported. Give `pooling`, one of these, to replace the "
         "folder's."
     )
 
@@ -174,14 +174,14 @@ def _read_dense(path: Path, in_features: int) -> Dense:
     activation = ACTIVATIONS.get(name.rsplit(".", 1)[-1])
     if activation is None:
         raise InputError(
-            f"{path / CONFIG} has the activation {name}, and only {', '.join(ACTIVATIONS)} can be "
-            "read. Give another encoder."
+            f"{path / CONFIG} has the activation {name}, but only {', '.join(ACTIVATIONS)} are "
+            "supported. Give another encoder."
         )
     ends = {config.get(f"module_{end}_name", "sentence_embedding") for end in ("input", "output")}
     if ends != {"sentence_embedding"}:
         raise InputError(
-            f"{path / CONFIG} is a layer on {', '.join(sorted(map(str, ends)))}, and only one on "
-            "the sentence embedding can be read. Give another encoder."
+            f"{path / CONFIG} is a layer on {', '.join(sorted(map(str, ends)))}, but only one on "
+            "the sentence embedding is supported. Give another encoder."
         )
     weights = _dense_weights(path)
     with_bias = bool(config.get("bias", True))
@@ -219,8 +219,7 @@ def _stated_texts(folder: Path) -> tuple[int | None, bool]:
     length = config.get("max_seq_length") or 0
     if not isinstance(length, int):
         raise InputError(
-            f"{files[0]} has the `max_seq_length` {length!r}, which is no whole number. Fetch it "
-            "again."
+            f"{files[0]} has the `max_seq_length` {length!r}, not a whole number. Fetch it again."
         )
     return length, bool(config.get("do_lower_case", False))
 
@@ -233,8 +232,8 @@ def _check_prompt(folder: Path) -> None:
     if name is not None and (config.get("prompts") or {}).get(name):
         raise InputError(
             f"{folder / PROMPTS} puts a prompt before every text, {config['prompts'][name]!r}, "
-            "which is not supported. Put it before your texts and take `default_prompt_name` out "
-            "of the file."
+            "which is not supported. Put it before your texts and remove `default_prompt_name` "
+            "from the file."
         )
 
 

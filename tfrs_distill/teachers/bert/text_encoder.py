@@ -281,8 +281,8 @@ class TextEncoder:
 
         if not self.tokenizer.is_fast:
             raise InputError(
-                f"The folder {self.folder} has `do_lower_case`, and its tokenizer, "
-                f"{type(self.tokenizer).__name__}, cannot do so: that needs a fast tokenizer "
+                f"The folder {self.folder} has `do_lower_case`, but its tokenizer, "
+                f"{type(self.tokenizer).__name__}, does not support it. Give a fast tokenizer "
                 "(tokenizer.json)."
             )
         backend = self.tokenizer.backend_tokenizer

@@ -39,7 +39,7 @@ class TextPairs:
         self.room = max_length - sum(len(ids) for ids in self.special)
         if self.room < 8:
             raise InputError(
-                f"`max_length` must leave room for at least 8 tokens beside the "
+                f"`max_length` must leave room for at least 8 tokens next to the "
                 f"{max_length - self.room} special ones. Received: max_length={max_length!r}."
             )
         separator = _plain(tokenizer, [SEPARATOR])[0]

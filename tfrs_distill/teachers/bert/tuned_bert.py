@@ -156,7 +156,7 @@ def read_tuned_bert(
         whole = facts.pop("sha256", "") == content_sha256(facts, weights)
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
         raise InputError(
-            f"{folder} holds no whole {kind} ({type(error).__name__}: {error}). Save it again."
+            f"{folder} holds no complete {kind} ({type(error).__name__}: {error}). Save it again."
         ) from error
     if format_ != FORMAT:
         raise InputError(
@@ -165,7 +165,7 @@ def read_tuned_bert(
         )
     if not whole:
         raise InputError(
-            f"The {kind} in {folder} is not what was saved: its sha256 differs. Save it again."
+            f"The {kind} in {folder} was changed after saving: its sha256 differs. Save it again."
         )
     if base != base_fingerprint(encoder):
         raise InputError(
@@ -176,7 +176,7 @@ def read_tuned_bert(
 
 
 def base_fingerprint(encoder: TextEncoder) -> str:
-    """sha256 of what tuning does not change: files, pooling, and the current embeddings."""
+    """sha256 of everything unchanged by tuning: files, pooling, and the current embeddings."""
     digest = hashlib.sha256(f"{checkpoint_fingerprint(encoder.folder)} {encoder.pooling}".encode())
     for variable in LayerStack(encoder.model).other_variables():
         digest.update(variable.numpy().tobytes())

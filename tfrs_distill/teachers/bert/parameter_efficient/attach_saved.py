@@ -24,7 +24,7 @@ def attach_saved(encoder: TextEncoder, path: str | os.PathLike[str]) -> Attached
     """Attach the layers of a file, with its weights, to restore the tuned encoder.
 
     Args:
-        encoder: the text encoder, as it was before the training.
+        encoder: the text encoder in its state before the training.
         path: a file that `Attached.save` wrote.
 
     Returns:

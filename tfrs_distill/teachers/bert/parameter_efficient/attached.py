@@ -125,8 +125,8 @@ class Attached:
         if saved.base_fingerprint != self.base_fingerprint:
             raise InputError(
                 f"{path} was trained on another base checkpoint (weights {saved.base_fingerprint}) "
-                f"than this encoder's ({self.base_fingerprint}). Load it onto the one it was "
-                "trained on, with the weights that this one had then."
+                f"than this encoder's ({self.base_fingerprint}). Load it onto the "
+                "checkpoint it was trained on, with the weights of that time."
             )
         for name, variable in self._variables.items():
             shape = saved.weights[name].shape if name in saved.weights else None
@@ -242,8 +242,8 @@ def check_bare(encoder: TextEncoder, purpose: str) -> None:
     """Raise a ValueError if an encoder has added layers; `purpose`: what it cannot do."""
     if any(isinstance(module, AddedLayer) for module in encoder.model.submodules):
         raise ValueError(
-            f"The encoder already carries added layers, so it cannot {purpose}. Call `merge()` or "
-            "`detach()` of what was attached before."
+            f"The encoder already has added layers, so it cannot {purpose}. Call `merge()` or "
+            "`detach()` of the earlier ones."
         )
 
 

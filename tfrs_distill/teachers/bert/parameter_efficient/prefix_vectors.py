@@ -64,9 +64,9 @@ class PrefixVectors:
         stack = attached.stack
         if stack.family.name not in ONTO:
             raise ValueError(
-                f"PrefixVectors cannot be put onto {type(encoder.model).__name__}: its attention "
-                "adds a bias for the distance of every two tokens, and a prefix has no distance. "
-                "Use LoRA or BottleneckAdapters."
+                f"PrefixVectors cannot be attached to {type(encoder.model).__name__}: its "
+                "attention adds a bias for the distance of every two tokens, and a prefix has no "
+                "distance. Use LoRA or BottleneckAdapters."
             )
         for number, (layer, start) in enumerate(zip(stack.layers, self._start(encoder, attached))):
             keys, values = ONTO[stack.family.name](attached, layer, *start)
