@@ -72,6 +72,7 @@ def variations(recipe: Any) -> dict[str, tuple[str, Any]]:
         found[f"{stage}, another seed"] = (stage, replace(recipe, seed=recipe.seed + OTHER_SEED))
     for stage, section in ((STUDENT, "distillation"), (TWIN, "twin")):
         vary(stage, "student", "embedding_dim", 16, 24, 32, 48, 64)
+        vary(stage, "student", "num_heads", 0, 2)
         vary(stage, section, "dropout", 0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
         vary(stage, section, "learning_rate", 0.001, 0.002, 0.003, 0.004, 0.005)
         vary(stage, section, "label_smoothing", 0.0, 0.4, 0.6, 0.8, 0.9)

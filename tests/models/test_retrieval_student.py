@@ -43,6 +43,19 @@ def test_from_history_is_an_item_table_and_a_decayed_average():
     assert student.num_parameters == 10 * 5 + 4 + 8 + (4 * 8 + 8) + (8 * 4 + 4) + 4
 
 
+def test_with_heads_the_history_is_read_by_one_block_of_attention():
+    student = student_of(num_heads=2, dropout=0.25)
+    encoder = student.query_tower.encoder
+    assert isinstance(encoder, RecencyAttention)
+    assert (encoder.num_heads, encoder.num_blocks, encoder.dropout_rate) == (2, 1, 0.25)
+    # Besides the above, for 2 heads a bias for each of 4 distances, a normalisation, and the dense
+    # layers of query and key, of the value, and of the projection.
+    attention = 2 * 4 + 8 + (4 * 8 + 8) + (4 * 4 + 4) + (4 * 4 + 4)
+    assert student.num_parameters == student_of().num_parameters - 4 + attention
+    with pytest.raises(ValueError, match="`embedding_dim` must be a multiple of `num_heads`"):
+        student_of(num_heads=3)
+
+
 @pytest.mark.parametrize("max_history", [4, 6])
 def test_it_works_before_and_after_fitting(windows, max_history):
     windows = random_windows(num_items=NUM_ITEMS, max_history=max_history)

@@ -28,8 +28,8 @@ from tfrs_distill.pipeline.recipe.sections import (
     RankingTeacherSettings,
     RetrievalDistillationSettings,
     RetrievalExportSettings,
+    RetrievalStudentSettings,
     RetrievalTwinSettings,
-    StudentSettings,
     TeacherSettings,
     TrainingSettings,
     TransferSettings,
@@ -104,7 +104,7 @@ UNUSUAL = RetrievalRecipe(
         learning_rate=3e-5,
     ),
     knowledge=KnowledgeSettings(folds=5, top_k=37, form="top_k"),
-    student=StudentSettings(embedding_dim=12),
+    student=RetrievalStudentSettings(embedding_dim=12, num_heads=3),
     training=TrainingSettings(batch_size=24, max_epochs=55, patience=9, controls=("scrambled",)),
     twin=RetrievalTwinSettings(
         learning_rate=0.004, dropout=0.15, label_smoothing=0.4, weight_decay=0.01
@@ -457,6 +457,9 @@ def test_fields_that_need_each_other(tmp_path):
     words = refused(tmp_path, "[teacher]\nembedding_dim = 10\nnum_heads = 4\n")
     assert "`teacher.embedding_dim` must be a multiple of `teacher.num_heads`" in words
     assert "embedding_dim=10, num_heads=4" in words
+    words = refused(tmp_path, "[student]\nembedding_dim = 9\nnum_heads = 2\n")
+    assert "`student.embedding_dim` must be a multiple of `student.num_heads`" in words
+    assert "embedding_dim=9, num_heads=2" in words
     words = refused(tmp_path, '[teacher]\nkind = "ensemble"\nmembers = ["item-item"]\n')
     assert "`teacher.members` must name at least two kinds for an ensemble" in words
     for text in ('kind = "array"', 'source = "a.npz"', 'kind = "item-item"\nsource = "a.py:f"'):

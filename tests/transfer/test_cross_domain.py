@@ -540,10 +540,12 @@ def test_if_one_of_both_reads_no_text_only_the_teacher_transfers(home, tmp_path,
     assert hasattr(student.candidate_tower, "word_pieces") == (which != "ours")
 
 
-def test_a_student_of_another_width_is_refused_before_the_teacher_is_trained(home, tmp_path):
+def test_a_student_of_another_shape_is_refused_before_the_teacher_is_trained(home, tmp_path):
     source, _ = given_student(home, tmp_path, dim=5)
-    run = with_data(with_texts(target_of(home, run=str(source.home))), tmp_path)
-    with pytest.raises(
-        InputError, match=r"student must have the shape.*`student\.embedding_dim`=4.*has 5"
-    ):
-        run.teacher.settings()
+    recipe = with_texts(target_of(home, run=str(source.home)))
+    words = r"student must have the shape.*`student\.embedding_dim`=4.*has 5"
+    with pytest.raises(InputError, match=words):
+        with_data(recipe, tmp_path).teacher.settings()
+    student = replace(recipe.student, embedding_dim=5, num_heads=5)
+    with pytest.raises(InputError, match=r"`student\.num_heads`=5.*has 0\. Set it to 0"):
+        with_data(replace(recipe, student=student), tmp_path).teacher.settings()

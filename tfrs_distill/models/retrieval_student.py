@@ -11,6 +11,7 @@ import tensorflow_recommenders as tfrs
 from tfrs_distill.models.candidates import Candidates
 from tfrs_distill.models.described_item_tower import DescribedItemTower
 from tfrs_distill.models.encoders.decayed_average import DecayedAverage
+from tfrs_distill.models.encoders.recency_attention import RecencyAttention
 from tfrs_distill.models.encoders.text_tower import TextTower
 from tfrs_distill.models.history_tower import HistoryTower
 from tfrs_distill.models.item_tower import ItemTower
@@ -49,6 +50,7 @@ class RetrievalStudent(TwoTower):
         num_items: int,
         max_history: int,
         embedding_dim: int = 16,
+        num_heads: int = 0,
         dropout: float = 0.0,
         reads_order: bool = True,
         candidates: Candidates | None = None,
@@ -63,12 +65,15 @@ class RetrievalStudent(TwoTower):
         seed: int | None = None,
         name: str = "retrieval_student",
     ) -> RetrievalStudent:
-        """Build a student with one shared item embedding table and an average of the history.
+        """Build a student with one shared item embedding table and an encoder of the history.
 
         Args:
             num_items: number of items in the catalogue.
             max_history: number of last items of a history that are read.
             embedding_dim: width of an item's embedding; each item has one more number, its bias.
+            num_heads: attention heads of the history encoder, a `RecencyAttention` of one block; it
+                divides `embedding_dim`. 0 for a `DecayedAverage`, which is smaller and, on few
+                interactions, as good: see `benchmarks/RESULTS.md`.
             dropout: share of item embedding entries dropped in training.
             reads_order: whether recent items have more weight. False if histories have no order, as
                 from `split_at_random`: all items then have equal weight. Of a history of more than
@@ -92,8 +97,8 @@ class RetrievalStudent(TwoTower):
             name: name of the model.
 
         Raises:
-            ValueError: only one of `texts` and `word_pieces` is given, or the number of texts is
-                not the number of items.
+            ValueError: only one of `texts` and `word_pieces` is given, the number of texts is not
+                the number of items, or `num_heads` does not divide `embedding_dim`.
         """
         if (texts is None) != (word_pieces is None):
             raise ValueError(
@@ -123,14 +128,13 @@ class RetrievalStudent(TwoTower):
                 name="item_tower",
             )
             items.set_texts(texts)
-        encoder = DecayedAverage(
-            max_history,
-            embedding_dim,
-            dropout=dropout,
-            reads_order=reads_order,
-            seed=seed,
-            name="decayed_average",
-        )
+        named = {"dropout": dropout, "reads_order": reads_order, "seed": seed}
+        if num_heads:
+            encoder = RecencyAttention(
+                max_history, embedding_dim, num_heads=num_heads, name="recency_attention", **named
+            )
+        else:
+            encoder = DecayedAverage(max_history, embedding_dim, name="decayed_average", **named)
         queries = HistoryTower(
             items, encoder, user_attributes=user_attributes, name="history_tower"
         )

@@ -148,6 +148,7 @@ class WindowStudents:
             num_items=self.run.data.catalogue.num_items,
             max_history=self.recipe.data.max_history,
             embedding_dim=self.recipe.student.embedding_dim,
+            num_heads=self.recipe.student.num_heads,
             dropout=chosen.dropout,
             reads_order=self.recipe.data.reads_order,
             candidates=Candidates(exclude_seen=exclude_seen),

@@ -137,12 +137,13 @@ class Transfer:
         if self.starts_student:
             _, config = _class_and_config(self._stage("student") / STUDENT_FILE)
             encoder = config["query_tower"]["config"]["encoder"]["config"]
-            dim = self.recipe.student.embedding_dim
+            student = self.recipe.student
             self._check_shape(
                 "student",
-                encoder,
+                {"num_heads": 0} | encoder,  # an average has none
                 {
-                    "embedding_dim": ("student.embedding_dim", dim),
+                    "embedding_dim": ("student.embedding_dim", student.embedding_dim),
+                    "num_heads": ("student.num_heads", student.num_heads),
                     "max_history": ("data.max_history", self.recipe.data.max_history),
                 },
             )

@@ -47,6 +47,7 @@ from tfrs_distill.pipeline.recipe.sections import (
     RankingTeacherSettings,
     RetrievalDistillationSettings,
     RetrievalExportSettings,
+    RetrievalStudentSettings,
     RetrievalTwinSettings,
     StudentSettings,
     TeacherSettings,
@@ -289,7 +290,7 @@ class RetrievalRecipe(Recipe):
     transfer: TransferSettings = TransferSettings()
     cross_encoder: CrossEncoderSettings = CrossEncoderSettings()
     knowledge: KnowledgeSettings = KnowledgeSettings()
-    student: StudentSettings = StudentSettings()
+    student: StudentSettings = RetrievalStudentSettings()
     item_texts: ItemTextsSettings = ItemTextsSettings()
     training: TrainingSettings = TrainingSettings()
     twin: TwinSettings = RetrievalTwinSettings()
@@ -607,7 +608,7 @@ def _built_in() -> dict[str, Recipe]:
             data=DataSettings(source=FILMS_1M),
             teacher=TeacherSettings(dropout=0.1, learning_rate=3e-3, max_epochs=10, patience=3),
             knowledge=KnowledgeSettings(folds=2),
-            student=StudentSettings(embedding_dim=48),
+            student=RetrievalStudentSettings(embedding_dim=48, num_heads=2),
             item_texts=IDS_ALONE,
             training=TrainingSettings(max_epochs=12, patience=3),
             twin=RetrievalTwinSettings(dropout=0.2, label_smoothing=0.1),
@@ -628,7 +629,7 @@ def _built_in() -> dict[str, Recipe]:
             data=DataSettings(split=COLD_ITEMS),
             teacher=TeacherSettings(kind="two-tower", id_dropout=0.2, max_epochs=20),
             knowledge=KnowledgeSettings(folds=4, form="embeddings"),
-            student=StudentSettings(embedding_dim=16),
+            student=RetrievalStudentSettings(embedding_dim=16),
             item_texts=ItemTextsSettings(num_common=6000, piece_dim=32, id_dropout=0.5),
             training=TrainingSettings(max_epochs=30, patience=10, controls=("plain",)),
             twin=RetrievalTwinSettings(learning_rate=2e-3, dropout=0.1, label_smoothing=0.5),

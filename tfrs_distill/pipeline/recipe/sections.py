@@ -492,12 +492,33 @@ class RankingKnowledgeSettings:
 
 @dataclass(frozen=True)
 class StudentSettings:
-    """The retrieval student and its twin."""
+    """What retrieval and ranking students share."""
 
+    num_heads = 0  # no setting of ranking students: they average the history
     embedding_dim: int = setting(32, "the width of the item and query vectors", **NUMBER)
 
     def __post_init__(self) -> None:
         check(self, "student")
+
+
+@dataclass(frozen=True)
+class RetrievalStudentSettings(StudentSettings):
+    """The retrieval student and its twin."""
+
+    num_heads: int = setting(
+        0,
+        "attention heads that read the history; divides `embedding_dim`; 0 = an average of the "
+        "items, with weights that decrease with age",
+        at_least=0,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_heads and self.embedding_dim % self.num_heads:
+            raise InputError(
+                "`student.embedding_dim` must be a multiple of `student.num_heads`. Received: "
+                f"embedding_dim={self.embedding_dim}, num_heads={self.num_heads}."
+            )
 
 
 @dataclass(frozen=True)
