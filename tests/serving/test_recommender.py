@@ -150,8 +150,9 @@ def test_k_is_limited_by_the_export(recommender):
     assert len(recommender.recommend(["i1"], k=20)) == 20
     with pytest.raises(InputError, match="returns at most 20 items.*Received: k=21"):
         recommender.recommend(["i1"], k=21)
-    with pytest.raises(InputError, match="`k` must be at least 1. Received: k=0"):
-        recommender.recommend(["i1"], k=0)
+    for k in (0, 2.0, True):
+        with pytest.raises(InputError, match=f"`k` must be a whole number .* Received: k={k}"):
+            recommender.recommend(["i1"], k=k)
 
 
 def test_a_small_catalogue_can_return_fewer_items(tmp_path):

@@ -317,8 +317,8 @@ class Recommender:
 
 
 def _check_k(k: int, artefact: Artefact) -> None:
-    if k < 1:
-        raise InputError(f"`k` must be at least 1. Received: k={k!r}.")
+    if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or k < 1:
+        raise InputError(f"`k` must be a whole number of at least 1. Received: k={k!r}.")
     if artefact.k < k and artefact.k < artefact.num_items:
         raise InputError(
             f"This artefact returns at most {artefact.k} items, fixed at export. "

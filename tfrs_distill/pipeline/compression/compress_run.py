@@ -175,11 +175,13 @@ def _run_of(artefact: Path, progress: Progress) -> Run:
     if recipe is not None and recipe.task == "two-stage":
         needed += [RETRIEVAL, LISTS]
     missing = [stage for stage in needed if not (home / "stages" / stage / NOTE).is_file()]
-    if not artefact.is_dir() or missing or recipe is None:
+    missing += ["recipe.toml"] if recipe is None else []
+    missing += [] if artefact.is_dir() else [str(artefact)]
+    if missing or recipe is None:
         raise InputError(
             f"{artefact} is not the artefact of a finished run: next to it there must be the run's "
             "recipe.toml and stages, whose teacher and data train the smaller student. Missing "
-            f"or not finished: {', '.join(missing) or 'recipe.toml'}. Give one "
+            f"or not finished: {', '.join(missing)}. Give one "
             "such as saved_models/ml-100k/1; for a student of your own there is "
             "`td.compress.to_budget`."
         )
