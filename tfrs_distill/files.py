@@ -60,6 +60,11 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
         file.write("\n")
 
 
+def save_arrays(file: IO[bytes], arrays: Mapping[str, Any]) -> None:
+    """Write arrays to an open `.npz` file."""
+    np.savez(file, **arrays)
+
+
 @contextlib.contextmanager
 def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield an empty folder that is moved to `path` only if the block succeeds.

@@ -51,7 +51,8 @@ def log_scales_of(table: np.ndarray, bits: int, scale: Scale) -> np.ndarray:
             best, errors_of_best = scales, errors
         best = np.where(errors < errors_of_best, scales, best)
         errors_of_best = np.minimum(errors, errors_of_best)
-    return np.float32(np.log(best))
+    assert best is not None  # of the first share
+    return np.log(best).astype(np.float32)
 
 
 def as_converted(values: tf.Tensor, bits: int) -> tf.Tensor:
@@ -98,13 +99,14 @@ class PackedTable:
 
     def __init__(self, table: np.ndarray, log_scales: np.ndarray, least: float, bits: int) -> None:
         self.bits, self.dim, self.least = bits, table.shape[1], np.float32(least)
-        self.exponents = np.uint8(_exponents(tf.constant(log_scales), self.least).numpy())
+        exponents = _exponents(tf.constant(log_scales), self.least)
+        self.exponents: np.ndarray = exponents.numpy().astype(np.uint8)
         scales = np.exp(self.least + STEP * np.float32(self.exponents))
-        codes = np.uint8(_codes(tf.constant(table, tf.float32), scales, bits).numpy())
+        codes = _codes(tf.constant(table, tf.float32), scales, bits).numpy().astype(np.uint8)
         num_codes = 8 // bits
         self.width = -(-self.dim // num_codes)
         codes = np.pad(codes, [(0, 0), (0, self.width * num_codes - self.dim)])
-        self.codes = np.zeros([len(codes), self.width], np.uint8)
+        self.codes: np.ndarray = np.zeros([len(codes), self.width], np.uint8)
         for part in np.split(codes, num_codes, axis=1):
             self.codes = (self.codes << bits) | part
         # Create constants once; otherwise every function of a file gets a copy.

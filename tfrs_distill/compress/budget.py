@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -301,8 +302,11 @@ class Search:
             catalogue=catalogue,
             vocabularies=vocabularies,
         )
-        self.importance = {"unit_importance": unit_importance, "head_importance": head_importance}
-        self.weights = {"item_weights": item_weights} | self.importance
+        self.importance: dict[str, Any] = {
+            "unit_importance": unit_importance,
+            "head_importance": head_importance,
+        }
+        self.weights = {"item_weights": item_weights, **self.importance}
         self.progress = progress or SilentProgress()
         counts = None if item_weights is None else np.asarray(item_weights).tolist()
         self.inputs = [__version__, student.fingerprint(), *self.measured.inputs, counts]

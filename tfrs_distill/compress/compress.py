@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import tensorflow as tf
@@ -105,19 +105,23 @@ def compress(
         smaller = [
             compress(stage, methods.texts, item_weights=item_weights, **importance)
             for stage, methods, importance in stages_of(
-                student, read, unit_importance, head_importance
+                student,
+                read,
+                cast("Sequence[Importance | None] | None", unit_importance),
+                head_importance,
             )
         ]
         return student.with_students(*smaller)
     check_texts(student, read)
+    of_units = cast("Importance | None", unit_importance)
     if isinstance(student, RankingModel):
         if head_importance is not None:
             raise InputError(
                 "`head_importance` is for the attention heads of a retrieval student. Received: a "
                 f"{type(student).__name__}, which has none. Leave it out."
             )
-        return _ranking_student(student, read, item_weights, unit_importance)
-    return _retrieval_student(student, read, item_weights, unit_importance, head_importance)
+        return _ranking_student(student, read, item_weights, of_units)
+    return _retrieval_student(student, read, item_weights, of_units, head_importance)
 
 
 def quantization_of(methods: Sequence[str]) -> str:
@@ -172,18 +176,17 @@ def _retrieval_student(
     head_importance: Importance | None,
 ) -> TwoTower:
     items = student.candidate_tower
-    texts = getattr(items, "text_tower", None)
+    texts = getattr(items, "text_tower", None) if read.keeps_texts else None
     table = np.asarray(student.catalogue_embeddings(), np.float32)
     weights = row_weights(item_weights, student.num_items)
     read = with_rank(read, table, weights)
     smaller_encoder = network_left(student, read, unit_importance, head_importance)
-    keeps_texts = texts is not None and read.keeps_texts
     tower = CompressedItemTower(
         student.num_items,
         items.embedding_dim,
         read,
-        text_tower=_copy_of(texts) if keeps_texts else None,
-        word_pieces=items.word_pieces if keeps_texts else None,
+        text_tower=None if texts is None else _copy_of(texts),
+        word_pieces=None if texts is None else items.word_pieces,
         dtype=items.dtype_policy,
         name=items.name,
     )
@@ -222,7 +225,11 @@ def _ranking_student(
     left = [weight for weight in ordered_weights(student) if id(weight) not in replaced]
     network = network_left(student, read, unit_importance, weights=left)
     features = with_tables(
-        student, {t.name: CompressedTable(*t.values.shape, forms[t.name]) for t in compressed}
+        student,
+        {
+            t.name: CompressedTable(len(t.values), t.values.shape[1], forms[t.name])
+            for t in compressed
+        },
     )
     smaller = type(student).from_config(network.config | {"features": features})
     made = {feature.name: feature.table for feature in smaller.table_features}

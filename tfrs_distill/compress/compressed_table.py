@@ -79,7 +79,7 @@ class CompressedTable(tf.keras.layers.Layer):
             table: the table to compress.
             weights: float [num_rows], above 0: weight of each row's error.
         """
-        for name, values in self.structure.fit(np.float32(table), weights).items():
+        for name, values in self.structure.fit(np.asarray(table, np.float32), weights).items():
             if name in self.integers:
                 self.integers[name].assign(values)
                 continue

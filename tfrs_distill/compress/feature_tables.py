@@ -53,7 +53,8 @@ class FeatureTable:
         Raises:
             InputError: the sizes of `methods` do not fit the table.
         """
-        structure = structure_of(*self.values.shape, methods)
+        num_rows, dim = self.values.shape
+        structure = structure_of(num_rows, dim, methods)
         makes_rows = methods.packs or structure.name != "plain"
         return bytes_of(structure, methods) + OPERATORS * self.num_lookups * makes_rows
 

@@ -29,7 +29,7 @@ def k_means(
     """
     generator = np.random.default_rng(seed)
     drawn = generator.choice(len(rows), num_centres, replace=False, p=weights / weights.sum())
-    centres = np.float64(rows[drawn])
+    centres = rows[drawn].astype(np.float64)
     nearest = np.zeros(len(rows), np.int32)
     for _ in range(NUM_STEPS):
         before = nearest
@@ -43,7 +43,7 @@ def k_means(
         centres = sums / np.maximum(sizes, 1e-12)[:, None]
         empty = np.flatnonzero(sizes == 0)
         centres[empty] = rows[np.argsort(-weights * distances)[: len(empty)]]
-    return np.float32(centres), _nearest(rows, centres)[0]
+    return centres.astype(np.float32), _nearest(rows, centres)[0]
 
 
 def _nearest(rows: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

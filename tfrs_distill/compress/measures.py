@@ -16,7 +16,7 @@ from tfrs_distill.data.ranking_examples import RankingExamples
 from tfrs_distill.data.splits import Queries
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation.latency import milliseconds, percentiles
-from tfrs_distill.evaluation.retrieval import ModelScorer, evaluate
+from tfrs_distill.evaluation.retrieval import ModelScorer, Scorer, evaluate
 from tfrs_distill.evaluation.row_score import (
     deviation_of_labels,
     in_unit_of_labels,
@@ -33,6 +33,7 @@ from tfrs_distill.models.tasks import Binary, NextItem
 from tfrs_distill.models.two_stage_student import TwoStageStudent
 from tfrs_distill.models.two_tower import TwoTower
 from tfrs_distill.serving import Ranker, Recommender
+from tfrs_distill.serving.word_vocabulary import WordVocabulary
 from tfrs_distill.teachers import row_logits
 
 NUM_TIMED = 200  # histories or rows for the latency
@@ -124,7 +125,7 @@ class ListMeasure:
                 f"`{name}` and all of the catalogue. Received: k={k!r}, {name}={num_recommended!r}."
             )
         self.queries, self.k, self.name = queries, k, f"NDCG@{k}"
-        self.exported_with = {"catalogue": queries.catalogue}
+        self.exported_with: dict[str, Any] = {"catalogue": queries.catalogue}
         if not two_stages:
             self.exported_with["k"] = num_recommended
 
@@ -136,8 +137,12 @@ class ListMeasure:
 
     def of_student(self, student: TwoTower | TwoStageStudent) -> float:
         """See `Measure`."""
-        make = TwoStages.of if isinstance(student, TwoStageStudent) else ModelScorer
-        scorer = make(student, exclude_seen=self.queries.catalogue.exclude_seen)
+        exclude_seen = self.queries.catalogue.exclude_seen
+        scorer: Scorer
+        if isinstance(student, TwoStageStudent):
+            scorer = TwoStages.of(student, exclude_seen=exclude_seen)
+        else:
+            scorer = ModelScorer(student, exclude_seen=exclude_seen)
         return float(evaluate(scorer, self.queries, k=self.k).ndcg.mean())
 
     def of_file(self, folder: Path) -> tuple[float, dict[str, float]]:
@@ -197,7 +202,9 @@ class RowMeasure:
         """See `Measure`."""
         of_items = self.catalogue and self.catalogue.fingerprint()
         names = {
-            name: [getattr(given, "max_words", None), *map(str, getattr(given, "words", given))]
+            name: [given.max_words, *given.words]
+            if isinstance(given, WordVocabulary)
+            else [None, *map(str, given)]
             for name, given in self.vocabularies.items()
         }
         return [self.examples.fingerprint(), self.k, of_items, content_sha256(names)]

@@ -107,9 +107,10 @@ def _check(
         forms_of(feature_tables(student), read)
     else:
         table = np.asarray(student.catalogue_embeddings(), np.float32)
-        structure_of(*table.shape, with_rank(read, table, np.ones(len(table))))
+        structure_of(len(table), table.shape[1], with_rank(read, table, np.ones(len(table))))
     check_texts(student, read)
-    network_left(student, read, **importance)
+    of_units, of_heads = importance.get("unit_importance"), importance.get("head_importance")
+    network_left(student, read, of_units, of_heads)
 
 
 def with_rank(read: Methods, table: np.ndarray, weights: np.ndarray) -> Methods:

@@ -19,7 +19,7 @@ from tfrs_distill.models.tasks import NextItem
 from tfrs_distill.models.two_tower import TwoTower
 
 Student = TwoTower | RankingModel
-Importance = Sequence[np.ndarray]  # for every block, float [number]
+Importance = np.ndarray | Sequence[np.ndarray]  # for every block, float [number]
 Weights = list[tuple[tf.Variable, int]]  # a weight and the axis of the units in it
 
 
@@ -48,7 +48,7 @@ class Prunable:
 
     def importance(
         self, student: Student, distiller: Any, batches: Iterable[dict[str, tf.Tensor]]
-    ) -> Sequence[np.ndarray]:
+    ) -> Importance:
         """See `unit_importance`."""
         numbers, blocks = self.checked_numbers(student), self.weights(network_of(student))
         flat = [weight for block in blocks for weight, _ in block]
@@ -86,7 +86,7 @@ class Prunable:
         return numbers
 
     def kept(
-        self, student: Student, number: int, importance: Sequence[np.ndarray] | None
+        self, student: Student, number: int, importance: Importance | None
     ) -> list[np.ndarray]:
         """Return the most important parts of every block in their order, int [number] each.
 
@@ -103,11 +103,10 @@ class Prunable:
         """
         numbers = self.checked_numbers(student)
         given = self.sizes(network_of(student)) if importance is None else importance
-        if np.ndim(given[0]) == 0:
-            given = [np.asarray(given)]
-        shapes = [np.shape(block) for block in given]
-        shape = np.shape(importance) if len(set(shapes)) == 1 else shapes
-        has_nan = any(np.isnan(block).any() for block in given)
+        blocks = [np.asarray(given)] if np.ndim(given[0]) == 0 else given
+        shapes = [np.shape(block) for block in blocks]
+        shape = np.shape(given) if len(set(shapes)) == 1 else shapes
+        has_nan = any(np.isnan(block).any() for block in blocks)
         if shapes != [(of_block,) for of_block in numbers] or has_nan:
             raise InputError(
                 f"`{self.argument}` must be {_listed(numbers)} numbers in each of "
@@ -119,7 +118,7 @@ class Prunable:
                 f"{self.method!r} must be fewer than each block has, {_listed(numbers)}. Received: "
                 f"{self.method}:{number}."
             )
-        return [np.sort(np.argsort(-np.asarray(b), kind="stable")[:number]) for b in given]
+        return [np.sort(np.argsort(-np.asarray(b), kind="stable")[:number]) for b in blocks]
 
 
 def network_of(student: Student) -> tf.keras.layers.Layer:
@@ -257,7 +256,7 @@ ATTENTION_HEADS = Prunable(HEADS, "attention head", _num_heads, _head_weights, _
 
 def importances(
     student: Student, distiller: Any, batches: Iterable[dict[str, tf.Tensor]]
-) -> dict[str, Sequence[np.ndarray]]:
+) -> dict[str, Importance]:
     """Return the importance arguments of `compress` for all parts that the student has.
 
     Args:
@@ -286,7 +285,7 @@ def importances(
 
 def unit_importance(
     student: Student, distiller: Any, batches: Iterable[dict[str, tf.Tensor]]
-) -> Sequence[np.ndarray]:
+) -> Importance:
     """Estimate how much the distillation loss changes without each hidden unit.
 
     To first order, removing the output of unit j changes a batch's loss by
@@ -312,7 +311,7 @@ def unit_importance(
 
 def head_importance(
     student: Student, distiller: Any, batches: Iterable[dict[str, tf.Tensor]]
-) -> Sequence[np.ndarray]:
+) -> Importance:
     """Estimate how much the distillation loss changes without each attention head.
 
     To first order, removing a head's output, which is multiplied by a mask `m = 1`, changes a

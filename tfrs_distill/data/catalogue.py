@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from tfrs_distill.columns import plain_texts
 from tfrs_distill.errors import InputError
@@ -93,7 +94,7 @@ class Catalogue:
         here = set(self.item_ids)
         rows = [row for row, item_id in enumerate(other.item_ids) if item_id not in here]
         names = ("item_ids", "titles", "texts")
-        both = {
+        both: dict[str, Any] = {
             name: (*getattr(self, name), *(getattr(other, name)[row] for row in rows))
             for name in names
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -256,7 +257,7 @@ class Interactions:
         user_of = {user_id: user for user, user_id in enumerate(user_ids)}
         users = np.array([user_of[user_id] for user_id in later.user_ids])[later.users]
         items = np.array(catalogue.indices(later.catalogue.item_ids))[later.items - 1]
-        columns = {
+        columns: dict[str, Any] = {
             "users": np.concatenate([self.users, users]),
             "items": np.concatenate([self.items, items]),
             "ratings": np.concatenate([self.ratings, later.ratings]),

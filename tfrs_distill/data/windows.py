@@ -172,12 +172,12 @@ class Windows:
         if not np.array_equal(self.existing_items(), others.existing_items()):
             raise InputError("Windows with other `candidates` cannot be joined.")
 
-        def both(name: str) -> np.ndarray | None:
+        def both(name: str) -> Any:
             one = getattr(self, name)
             return None if one is None else np.concatenate([one, getattr(others, name)])
 
         arrays = ("users", "history", "labels", "weights", "user_attributes")
-        part = np.repeat(np.int8([0, 1]), [len(self), len(others)])
+        part = np.repeat(np.array([0, 1], np.int8), [len(self), len(others)])
         place = np.concatenate([np.arange(len(self)), np.arange(len(others))])
         knowledge = {
             name: RowsOfParts(

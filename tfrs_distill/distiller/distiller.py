@@ -505,7 +505,8 @@ class Distiller(ChecksFirstBatch):
             term.update(self.means[name])
         logged = {name: self.means[name].result() for name in self.means if name in step.terms}
         student, outputs = self.untracked.student, step.outputs
-        labels = outputs.candidates.label_columns if student.takes_metrics else None
+        chosen = outputs.candidates if student.takes_metrics else None
+        labels = None if chosen is None else chosen.label_columns
         if labels is None:
             return logged
         weights = student.label_weights(step.batch)

@@ -88,7 +88,9 @@ def _require_finite(step: Step, name: str, values: np.ndarray, weights: Any, key
             )
         of = "" if len(step.outputs.heads) == 1 else f" of {key!r}"
         raise ValueError(f"The teacher{of} returns NaN or infinite values for example {example}")
-    of_loss = step.terms[name].values.numpy()
+    of_rows = step.terms[name].values
+    assert of_rows is not None
+    of_loss = of_rows.numpy()
     finite = np.isfinite(of_loss)
     if weights is not None and len(of_loss) == len(rows):
         finite |= weights.numpy() == 0

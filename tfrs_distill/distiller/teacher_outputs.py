@@ -103,8 +103,8 @@ class TeacherOutputs:
             return logits.adjusted, logits.head.logits
         chosen, settings = logits.head.candidates, getattr(self.student, "candidates", None)
         whole = settings is not None and settings.of_catalogue
-        whole = whole and logits.head.logits.shape[1] == self.student.num_items
-        if not whole or chosen.keep is not None or chosen.hard is not None:
+        whole = whole and logits.head.logits.shape[1] == getattr(self.student, "num_items", 0)
+        if not whole or chosen is None or chosen.keep is not None or chosen.hard is not None:
             raise ValueError(
                 "A teacher's top-K and the sum of the rest are over the whole catalogue, but the "
                 f"candidates of {task!r} are {settings}, or some items of it. Join the cache with "

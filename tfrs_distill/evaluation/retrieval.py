@@ -336,8 +336,10 @@ def evaluate(
             f"catalogue. Received: {type(scorer).__name__}."
         )
     answerable = queries.answerable()
-    find = _best_of if isinstance(scorer, np.ndarray) else _item_ids
-    item_ids = find(scorer, queries, k)[queries.answerable_rows]
+    if isinstance(scorer, np.ndarray):
+        item_ids = _best_of(scorer, queries, k)[queries.answerable_rows]
+    else:
+        item_ids = _item_ids(scorer, queries, k)[queries.answerable_rows]
     if exclude_seen and not isinstance(scorer, (np.ndarray, BlockScorer, TeacherScorer)):
         _check_unseen(item_ids, answerable)
     candidates = queries.candidates

@@ -28,7 +28,7 @@ from tfrs_distill.knowledge.make import begin, files_of, finish
 try:
     import apache_beam
 except ImportError:
-    apache_beam = None
+    apache_beam = None  # type: ignore[assignment]
 
 _DoFn: Any = object if apache_beam is None else apache_beam.DoFn
 

@@ -93,7 +93,7 @@ def generate_histories(
         history[:, -windows.max_history - 1 : -1],
         labels,
         candidates=windows.candidates,
-        weights=None if windows.weights is None else np.float32(labels > columns.PADDING),
+        weights=None if windows.weights is None else (labels > columns.PADDING).astype(np.float32),
         user_attributes=None if attributes is None else attributes[sources],
     )
 

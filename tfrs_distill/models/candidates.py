@@ -207,7 +207,8 @@ def in_batch_candidates(
     num_rows, num_candidates = (tf.shape(tf.nest.flatten(of)[0])[0] for of in (positives, ids))
     keep = _both(score_mask, None if seen is None else ~tf.gather(seen, ids, axis=1))
     if settings.remove_accidental_hits:
-        labels, each = (of if id_column is None else of[id_column] for of in (positives, ids))
+        of_both: tuple[Any, Any] = (positives, ids)
+        labels, each = (of if id_column is None else of[id_column] for of in of_both)
         keep = _both(keep, each[None, :] != labels[:, None])
     if keep is not None:
         keep = keep | tf.eye(num_rows, num_candidates, dtype=tf.bool)

@@ -45,7 +45,9 @@ class Classifier(Student):
 
     def hard_loss(self, batch: Batch, outputs: StudentOutputs) -> tf.Tensor:
         """Cross-entropy with the labels, one value per example."""
-        labels, logits = outputs.candidates.labels, outputs.logits
+        chosen, logits = outputs.candidates, outputs.logits
+        assert chosen is not None
+        labels = chosen.labels
         if logits.shape[1] == 1:
             labels = tf.reshape(tf.cast(labels, tf.float32), [-1])
             return tf.nn.sigmoid_cross_entropy_with_logits(labels, logits[:, 0])

@@ -21,6 +21,7 @@ class ChecksFirstBatch(tf.keras.Model):
     """
 
     loss_name = "loss"  # the logged value that must be finite
+    train_function: Callable[[Any], Any] | None
 
     def check_batch(self, data: Any) -> None:
         """Require that the model can be trained on a batch of eager tensors.

@@ -145,7 +145,7 @@ class RetrievalModel(StudentModel):
                 + " Remove such rows, or give them the weight 0."
             )
 
-    def hard_loss(self, batch: dict[str, tf.Tensor], outputs: StudentOutputs) -> tf.Tensor:
+    def hard_loss(self, batch: Batch, outputs: StudentOutputs) -> tf.Tensor:
         """Categorical cross-entropy of the labels, unlikelihood for dislikes; one value per row.
 
         Raises:
@@ -273,5 +273,7 @@ def one_hot_and_logits(outputs: StudentOutputs) -> tuple[tf.Tensor, tf.Tensor]:
     If there are fewer negatives than `num_hard_negatives`, the logits are padded with masked
     columns. A loss or metric over all columns would count these, so they are removed here.
     """
-    logits = outputs.logits[:, : tf.shape(outputs.candidates.one_column)[0]]
-    return tf.one_hot(outputs.candidates.label_columns, tf.shape(logits)[1]), logits
+    chosen = outputs.candidates
+    assert chosen is not None
+    logits = outputs.logits[:, : tf.shape(chosen.one_column)[0]]
+    return tf.one_hot(chosen.label_columns, tf.shape(logits)[1]), logits

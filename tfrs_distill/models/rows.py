@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import tensorflow as tf
 
 from tfrs_distill import columns
 
 
-def row_mask(batch: dict[str, tf.Tensor]) -> tf.Tensor:
+def row_mask(batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
     """Bool [batch_size, max_history]: positions with a label; in an unlabelled batch, with an item.
 
     Labels may be item indices or distributions over the items, see `columns.LABELS`.
@@ -20,18 +22,18 @@ def row_mask(batch: dict[str, tf.Tensor]) -> tf.Tensor:
     return labels > columns.PADDING
 
 
-def rows_of(values: tf.Tensor, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+def rows_of(values: tf.Tensor, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
     """`[batch_size, max_history, ...]` to `[num_rows, ...]`."""
     return tf.boolean_mask(values, row_mask(batch))
 
 
-def broadcast_to_rows(values: tf.Tensor, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+def broadcast_to_rows(values: tf.Tensor, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
     """What belongs to examples, `[batch_size]`, at each of their rows, `[num_rows]`."""
     mask = row_mask(batch)
     return tf.boolean_mask(tf.broadcast_to(values[:, None], tf.shape(mask)), mask)
 
 
-def sample_weights(batch: dict[str, tf.Tensor]) -> tf.Tensor | None:
+def sample_weights(batch: Mapping[str, tf.Tensor]) -> tf.Tensor | None:
     """The sample weight of every row, float32 [num_rows]; None where the batch has no weights.
 
     It is as given: below 0 where the label is a dislike.
@@ -44,7 +46,7 @@ def sample_weights(batch: dict[str, tf.Tensor]) -> tf.Tensor | None:
     return rows_of(weights, batch)
 
 
-def seen_items(batch: dict[str, tf.Tensor], num_items: int) -> tf.Tensor:
+def seen_items(batch: Mapping[str, tf.Tensor], num_items: int) -> tf.Tensor:
     """Which items each row's history holds: bool [num_rows, num_items + 1]; column 0 is padding."""
     history = tf.cast(batch[columns.HISTORY], tf.int32)
     positions = tf.range(tf.shape(history)[1])

@@ -25,8 +25,15 @@ class Student:
     are the batch's examples and whose logits are over candidates.
     """
 
-    takes_metrics = True  # whether `compile` takes metrics of labels and logits
-    needs_task_gradients = False  # whether `combine` needs a persistent tape
+    @property
+    def takes_metrics(self) -> bool:
+        """Whether `compile` takes metrics of labels and logits."""
+        return True
+
+    @property
+    def needs_task_gradients(self) -> bool:
+        """Whether `combine` needs a persistent tape."""
+        return False
 
     @property
     def task_names(self) -> tuple[str, ...]:
@@ -98,10 +105,13 @@ class Student:
             ValueError: a label is not a candidate.
         """
         for task, head in outputs.heads.items():
-            labels = None if head.candidates is None else head.candidates.labels
-            if labels is None or labels.shape.rank != 1 or not labels.dtype.is_integer:
+            chosen = head.candidates
+            if chosen is None or chosen.labels is None:
                 continue
-            width = int(tf.shape(head.candidates.one_column)[0])
+            labels = chosen.labels
+            if labels.shape.rank != 1 or not labels.dtype.is_integer:
+                continue
+            width = int(tf.shape(chosen.one_column)[0])
             wrong = tf.where((labels < 0) | (labels >= width))
             if len(wrong):
                 row = int(wrong[0, 0])

@@ -118,7 +118,7 @@ class TFRSStudent(RetrievalModel):
         """Whether the task's loss is the cross-entropy of a softmax."""
         return self.is_cross_entropy
 
-    def hard_loss(self, batch: dict[str, tf.Tensor], outputs: StudentOutputs) -> tf.Tensor:
+    def hard_loss(self, batch: Batch, outputs: StudentOutputs) -> tf.Tensor:
         """The task's loss of one-hot labels and logits, one value per row.
 
         Raises:
@@ -126,7 +126,8 @@ class TFRSStudent(RetrievalModel):
         """
         if self.is_cross_entropy:
             return super().hard_loss(batch, outputs)
-        if outputs.candidates.keep is not None and not self.takes_masks:
+        chosen = outputs.candidates
+        if chosen is not None and chosen.keep is not None and not self.takes_masks:
             raise ValueError(
                 f"The loss of the model's task, {type(self.task_loss).__name__}, does not "
                 "ignore candidates that are masked by a very low logit, as accidental hits and "
@@ -143,10 +144,11 @@ class TFRSStudent(RetrievalModel):
 
     def corpus_ids(self, outputs: StudentOutputs) -> tf.Tensor | None:
         """The candidates' ids, if the model's task gets them too."""
-        ids = outputs.candidates.ids
-        if isinstance(ids, dict):
-            ids = ids.get(self.candidate_id_column)
-        return ids if self.finds_by_id else None
+        chosen = outputs.candidates
+        if chosen is None or not self.finds_by_id:
+            return None
+        ids = chosen.ids
+        return ids.get(self.candidate_id_column) if isinstance(ids, dict) else ids
 
     def catalogue_embeddings(self) -> tf.Tensor:
         """Not supported: scoring and export of this package need its catalogue."""

@@ -35,6 +35,7 @@ from tfrs_distill.models.rows import (
     sample_weights,
     seen_items,
 )
+from tfrs_distill.models.student import Batch
 from tfrs_distill.models.student_outputs import Head, StudentOutputs
 from tfrs_distill.serving.attribute_vocabulary import AttributeVocabulary
 
@@ -273,7 +274,7 @@ class TwoTower(RetrievalModel):
             queries = self.encode_queries(batch, training=False)
         return hidden | {"query_embeddings": queries}
 
-    def to_rows(self, values: tf.Tensor, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+    def to_rows(self, values: tf.Tensor, batch: Batch) -> tf.Tensor:
         """Select the rows of `[batch_size, max_history, ...]`; the first two axes may be merged."""
         mask = row_mask(batch)
         if values.shape.rank > 2 and values.shape[1] == mask.shape[1]:
@@ -290,11 +291,11 @@ class TwoTower(RetrievalModel):
             )
         return tf.gather(values, tf.where(are_positions, labelled, rows))
 
-    def of_rows(self, examples: tf.Tensor, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+    def of_rows(self, examples: tf.Tensor, batch: Batch) -> tf.Tensor:
         """Repeat a value per example, `[batch_size]`, for each of its rows, `[num_rows]`."""
         return broadcast_to_rows(examples, batch)
 
-    def sample_weights(self, batch: dict[str, tf.Tensor]) -> tf.Tensor | None:
+    def sample_weights(self, batch: Batch) -> tf.Tensor | None:
         """The rows' sample weights as given, below 0 for dislikes; or None."""
         return sample_weights(batch)
 

@@ -59,10 +59,10 @@ def run(
 
     if processes < 1:
         raise InputError(f"`processes` must be at least 1. Received: {processes}.")
-    further = 0 if "python" in recipe.teacher.kinds else processes - 1
+    this = Run(recipe, Path(out), progress or SilentProgress())
+    further = 0 if "python" in this.recipe.teacher.kinds else processes - 1
     share_cores(1 + further)
     keep_freed_memory()
-    this = Run(recipe, Path(out), progress or SilentProgress())
     stages = stages_of(this)
     if taken := this.stages.at_work_elsewhere(stages):
         warnings.warn(

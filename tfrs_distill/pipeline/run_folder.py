@@ -206,7 +206,7 @@ class Run:
         train = self.data.splits.train
         with np.load(folder / HISTORIES_FILE) as arrays:
             columns = dict(arrays)
-        weights = None if train.weights is None else np.float32(columns["labels"] > 0)
+        weights = None if train.weights is None else (columns["labels"] > 0).astype(np.float32)
         windows = Windows(train.catalogue, **columns, candidates=train.candidates, weights=weights)
         return CachedTeacher.open(folder / CACHE).join(windows, form="top_k")
 

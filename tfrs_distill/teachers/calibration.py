@@ -200,7 +200,7 @@ def _some_rows(windows: Windows, most: int) -> Windows:
     kept = places[np.linspace(0, len(places) - 1, most).round().astype(int)]
     labels = np.zeros_like(windows.labels)
     labels.flat[kept] = windows.labels.flat[kept]
-    return replace(windows, labels=labels).subset(labels.any(axis=1))
+    return replace(windows, labels=labels).subset(np.flatnonzero(labels.any(axis=1)))
 
 
 def _logits_and_labels(
@@ -232,7 +232,7 @@ def _loss_and_slope(
 ) -> tuple[float, float]:
     """Return the mean cross-entropy at `sharpness = 1 / T` and its derivative, in float64."""
     loss = slope = 0.0
-    for rows in row_blocks(*logits.shape, 1024):
+    for rows in row_blocks(len(logits), logits.shape[1], 1024):
         block = logits[rows].astype(np.float64)
         block -= block[np.arange(len(block)), places[rows]][:, None]
         largest = block.max(axis=1, keepdims=True)

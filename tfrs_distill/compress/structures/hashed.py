@@ -49,7 +49,7 @@ class SumOfRows(Structure):
                 np.add.at(result, place, weights[:, None] * errors)
             return result
 
-        rows, residual = np.zeros(shape), back(np.float64(table))
+        rows, residual = np.zeros(shape), back(table.astype(np.float64))
         direction, size = residual.copy(), np.square(residual).sum()
         least = 1e-10 * size
         for _ in range(NUM_STEPS):
@@ -60,7 +60,7 @@ class SumOfRows(Structure):
             rows, residual = rows + step * direction, residual - step * image
             before, size = size, np.square(residual).sum()
             direction = residual + size / before * direction
-        return {"rows": np.float32(rows)}
+        return {"rows": rows.astype(np.float32)}
 
     def rows(self, parts: Parts, rows: tf.Tensor) -> tf.Tensor:
         """Sum the rows of each item's buckets."""

@@ -46,8 +46,8 @@ class LowRank(Structure):
         right = right[:rank]
         size = np.sqrt(np.maximum(values[:rank], 1e-12) / np.sqrt(len(table)))
         return {
-            "left": np.float32(table @ right.T / size @ rotation),
-            "right": np.float32(rotation.T @ (size[:, None] * right)),
+            "left": (table @ right.T / size @ rotation).astype(np.float32),
+            "right": (rotation.T @ (size[:, None] * right)).astype(np.float32),
         }
 
     def rows(self, parts: Parts, rows: tf.Tensor) -> tf.Tensor:

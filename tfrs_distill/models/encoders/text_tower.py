@@ -115,7 +115,7 @@ class TextTower(tf.keras.layers.Layer):
         weights = np.exp(self.log_weights.numpy())[:, None]
         table = np.concatenate([weights * self.embeddings.numpy(), weights], axis=1)
         table[PADDING] = 0.0
-        return np.float32(table)
+        return np.asarray(table, np.float32)
 
     def embed(self, rows: tf.Tensor) -> tf.Tensor:
         """Compute the same embeddings as `call`, from rows of `weighted_embeddings()`.

@@ -61,7 +61,7 @@ def _checked_levels(levels: Any) -> tuple[float, ...]:
             labels.
     """
     numbers = tuple(float(level) for level in levels)
-    in_float32 = np.float32(numbers)
+    in_float32 = np.array(numbers, np.float32)
     if len(numbers) < 2 or not (np.diff(in_float32) > 0).all() or not np.isfinite(in_float32).all():
         raise ValueError(
             "`levels` must be at least 2 finite, ascending numbers. Received: "

@@ -95,7 +95,9 @@ def _lists_on_test(this: Compression, points: list[Point]) -> dict[str, Any]:
 def _rows_on_test(this: Compression, points: list[Point]) -> dict[str, Any]:
     """Compare the leading metric of the first labelled task, or else of the next item."""
     recipe, test, k = this.run.recipe, this.run.data.splits.test, this.run.recipe.evaluation.k
-    measure = RowMeasure(this.student, test, k, None, None)
+    student = this.student
+    assert isinstance(student, RankingModel)
+    measure = RowMeasure(student, test, k, None, None)
     found = [measure.predictions(Ranker.load(point.folder)) for point in points]
     labelled = [task for task in this.run.tasks if not isinstance(task, NextItem)]
     if not labelled:

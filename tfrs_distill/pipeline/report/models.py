@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,7 +128,7 @@ def seeds_of(report: Report) -> str:
     >>> seeds_of({"seed": 3}), seeds_of({"seed": 0, "seeds": [0, 1]})
     ('seed 3', 'seeds 0, 1')
     """
-    seeds = seeds_in(report) or [MISSING]
+    seeds: Sequence[object] = seeds_in(report) or [MISSING]
     return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
 
 

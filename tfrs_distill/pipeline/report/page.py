@@ -44,8 +44,9 @@ from tfrs_distill.pipeline.report.verdict import (
 
 VERDICT_STYLES = {HELPED: "helped", HURT: "hurt", NOT_MEASURABLE: "undecided"}
 IN_HEAD = ("users", "items", "interactions", "rows")
+TEMPLATES = FileSystemLoader(Path(__file__).parent)
 PAGES = Environment(
-    loader=FileSystemLoader(Path(__file__).parent),
+    loader=TEMPLATES,
     autoescape=True,
     undefined=ChainableUndefined,  # values that a report does not have are not shown
     trim_blocks=True,
@@ -58,7 +59,7 @@ PAGES.filters["size"] = show.size
 
 def pages_beside(folder: Path) -> Environment:
     """The templates of a folder; they may include the report's templates."""
-    return PAGES.overlay(loader=ChoiceLoader([FileSystemLoader(folder), PAGES.loader]))
+    return PAGES.overlay(loader=ChoiceLoader([FileSystemLoader(folder), TEMPLATES]))
 
 
 def html_page(report: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from tfrs_distill.evaluation.segments import Segment, Values, by_segment, segmen
 from tfrs_distill.evaluation.teacher_report import compare_teachers, scorer_of
 from tfrs_distill.evaluation.two_stage import TwoStages, ranking_scores
 from tfrs_distill.export.forms import FORMS
-from tfrs_distill.files import whole_file
+from tfrs_distill.files import save_arrays, whole_file
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
 from tfrs_distill.pipeline.list_teachers import Committee
 from tfrs_distill.pipeline.recipe import RetrievalRecipe, TwoStageRecipe
@@ -347,12 +347,12 @@ def _evaluations(
         if len(values)
     }
     with whole_file(folder / NDCG_FILE.name) as file:
-        np.savez(
+        save_arrays(
             file,
-            **{name: found.ndcg for name, found in evaluations.items()},
-            **of_segments,
-            **{USERS: answerable.users},
-            **{LENGTHS: np.array([len(history) for history in answerable.histories])},
+            {name: found.ndcg for name, found in evaluations.items()}
+            | of_segments
+            | {USERS: answerable.users}
+            | {LENGTHS: np.array([len(history) for history in answerable.histories])},
         )
     return evaluations, (parts, ndcgs)
 

@@ -17,7 +17,7 @@ from tfrs_distill.evaluation.latency import milliseconds
 from tfrs_distill.evaluation.ranking import RankingEvaluation, compare, evaluate_ranking
 from tfrs_distill.evaluation.row_score import in_unit_of_labels, next_item_ndcg
 from tfrs_distill.export.forms import FORMS
-from tfrs_distill.files import whole_file
+from tfrs_distill.files import save_arrays, whole_file
 from tfrs_distill.models.ranking_model import RankingModel
 from tfrs_distill.models.tasks import NextItem, RankingTask
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
@@ -76,7 +76,7 @@ def evaluate_rows(run: Run, folder: Path) -> tuple[Result, str]:
             for name, task in by_name.items()
             if not isinstance(task, NextItem)
         }
-        np.savez(file, **arrays, **{USERS: data.splits.test.users})
+        save_arrays(file, arrays | {USERS: data.splits.test.users})
     rows: dict[str, dict[str, Any]] = {
         name: {"metrics": figures} for name, figures in measured.rows.items()
     }

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from tfrs_distill.files import whole_file
+from tfrs_distill.files import save_arrays, whole_file
 from tfrs_distill.knowledge import cache_teacher, generate_histories
 from tfrs_distill.knowledge.maintenance import prune
 from tfrs_distill.pipeline.run_folder import CACHE, GENERATED, HISTORIES_FILE, Run
@@ -45,5 +43,5 @@ def write_generated(run: Run, teacher: Any, folder: Path) -> int:
         arrays = {"users": made.users, "history": made.history, "labels": made.labels}
         if made.user_attributes is not None:
             arrays["user_attributes"] = made.user_attributes
-        np.savez(file, **arrays)
+        save_arrays(file, arrays)
     return len(made)

@@ -7,9 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from tfrs_distill.files import whole_file
+from tfrs_distill.files import save_arrays, whole_file
 from tfrs_distill.knowledge import cross_fit
 from tfrs_distill.knowledge.maintenance import prune
 from tfrs_distill.pipeline.fit_until_best import fit_for
@@ -83,7 +81,7 @@ def self_knowledge_stage(run: Run) -> Stage:
             tasks = [task.name for task in run.tasks]
             logits = logits_of_tasks(run.student(TWIN), run.drawn, tasks)
             with whole_file(folder / LOGITS_FILE) as file:
-                np.savez(file, **logits)
+                save_arrays(file, logits)
         if run.num_generated and not isinstance(students, ListStudents):
             write_generated(run, run.student(TWIN), folder / GENERATED)
         return {}, _line(run, f"a twin of {epochs} epochs that was not trained on it")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
-from tfrs_distill.files import whole_file
+from tfrs_distill.files import save_arrays, whole_file
 from tfrs_distill.pipeline.run_folder import LOGITS_FILE, UNLABELLED, Run
 from tfrs_distill.pipeline.stage import Result, Stage
 from tfrs_distill.pipeline.tasks import logits_of_tasks
@@ -20,7 +18,7 @@ def unlabelled_stage(run: Run) -> Stage:
         teacher = run.teacher.open(run.file("teacher"))
         teacher_logits = logits_of_tasks(teacher, run.drawn, tasks)
         with whole_file(folder / LOGITS_FILE) as file:
-            np.savez(file, **teacher_logits)
+            save_arrays(file, teacher_logits)
         return {}, f"{len(run.drawn):,} rows of items for which their users have no training row"
 
     return Stage(UNLABELLED, work, lambda: run.num_unlabelled, after=("teacher",))

@@ -12,7 +12,7 @@ import numpy as np
 from tfrs_distill.data.splits import Queries
 from tfrs_distill.evaluation import evaluate, metrics
 from tfrs_distill.evaluation.retrieval import ModelScorer
-from tfrs_distill.files import files_sha256, whole_file
+from tfrs_distill.files import files_sha256, save_arrays, whole_file
 from tfrs_distill.losses import SoftTargetKLDivergence
 from tfrs_distill.models import RetrievalStudent, TwoTower, warm_start
 from tfrs_distill.models.retrieval_model import NEXT_ITEM
@@ -197,7 +197,7 @@ class Update:
             }
             if part == ALL_USERS:
                 with whole_file(folder / NDCG_FILE.name) as file:
-                    np.savez(file, **found, **{USERS: queries.users})
+                    save_arrays(file, found | {USERS: queries.users})
             ndcg[part] = {name: float(values.mean()) for name, values in found.items()}
             differences[part] = {
                 name: metrics.paired_difference(found["new"], found[name], seed=run.recipe.seed)

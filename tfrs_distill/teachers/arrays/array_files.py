@@ -87,7 +87,7 @@ def _named(path: Path, arrays: dict[str, np.ndarray]) -> QueryArrays:
     if ids["listed_items"] is not None:
         kept["listed_items"] = ids["listed_items"]
     query_ids, item_ids = (
-        None if ids[name] is None else ids[name].tolist() for name in ("query_ids", "item_ids")
+        None if texts is None else texts.tolist() for texts in (ids["query_ids"], ids["item_ids"])
     )
     return _checked(QueryArrays(path, query_ids, item_ids, kept))
 
