@@ -35,7 +35,7 @@ NEGATIVES_SAMPLING_PROBABILITY = (
 SCORE_MASK = "score_mask"  # bool [batch_size, (max_history,) num_candidates], true = a candidate
 
 TEACHER_FOLD = "teacher_fold"  # int32 [batch_size]: which fold's teacher labels the example
-TEACHER_CACHE = "teacher_cache"  # int64 [batch_size]: of which cache the query embeddings are
+TEACHER_KEY = "teacher_key"  # int64 [batch_size]: which teachers the query embeddings are from
 TEACHER_QUERY_EMBEDDINGS = (
     "teacher_query_embeddings"  # float [batch_size, max_history, teacher_dim]
 )

@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import tensorflow as tf
@@ -131,11 +131,11 @@ class CachedTeacher:
         shard, place = self._find(examples)
         fold = np.repeat(np.arange(len(self.folds)), [len(fold.shards) for fold in self.folds])
         made_with = f"temperatures {', '.join(map(str, self.temperatures))}"
-        if form == EMBEDDINGS:  # they have no meaning without the item embeddings of their cache
-            made_with = f"cache {self.fingerprint()[:16]}"
         knowledge: dict[str, ExampleRows] = {columns.TEACHER_FOLD: fold[shard].astype(np.int32)}
-        if form == EMBEDDINGS:
-            knowledge[columns.TEACHER_CACHE] = np.full(len(examples), self._number)
+        if form == EMBEDDINGS:  # they have no meaning without the teachers' item embeddings
+            made_with = f"teachers {self._key}"
+            keys: Any = np.full(len(examples), self._key, np.int64)
+            knowledge[columns.TEACHER_KEY] = keys
         for name in COLUMNS[form]:
             if name in shards[0].arrays:
                 arrays = [shard.arrays[name] for shard in shards]
@@ -220,7 +220,7 @@ class CachedTeacher:
 
         Raises:
             ValueError: the batch has no teacher outputs, or, in an eager call such as the check of
-                the first batch, those of another cache.
+                the first batch, those of other teachers.
         """
         if columns.TEACHER_QUERY_EMBEDDINGS not in batch:
             raise ValueError(
@@ -228,15 +228,13 @@ class CachedTeacher:
                 f"{COLUMNS[self.forms[0]][0]!r} is missing. Train on "
                 "`cached_teacher.join(windows).batches(...)`."
             )
-        caches = batch.get(columns.TEACHER_CACHE)
-        if isinstance(caches, tf.Tensor) and hasattr(caches, "numpy"):
-            others = np.flatnonzero(caches.numpy() != self._number)
-            if len(others):
-                raise ValueError(
-                    f"Row {others[0]} of the batch has query embeddings of another cache than this "
-                    "teacher, so their logits would be wrong. Train with the cache that the "
-                    "windows were joined with, or join them with this one."
-                )
+        keys = batch.get(columns.TEACHER_KEY)
+        if keys is not None and tf.executing_eagerly() and (keys != self._key).numpy().any():
+            raise ValueError(
+                "The batch has query embeddings of other teachers than this cache, so the logits "
+                "would be wrong. Train with the cache that the windows were joined with, or join "
+                "them with this one."
+            )
         labelled = row_mask(batch)
         scales = batch.get(columns.TEACHER_QUERY_SCALES)
         queries = dequantise(
@@ -264,10 +262,13 @@ class CachedTeacher:
         dim = queries.shape[-1]
         return tf.reshape(blocks, tf.concat([tf.shape(fold), [self.num_folds * dim]], axis=0))
 
-    @property
-    def _number(self) -> np.int64:
-        """Identify the cache in a column of a batch."""
-        return np.frombuffer(bytes.fromhex(self.fingerprint()[:16]), np.int64)[0]
+    @functools.cached_property
+    def _key(self) -> int:
+        """A number that identifies the teachers by their item embeddings, int64."""
+        digest = hashlib.blake2b(digest_size=8)
+        for fold in self.folds:
+            digest.update(np.ascontiguousarray(fold.teacher.arrays[ITEMS]).tobytes())
+        return int.from_bytes(digest.digest(), "little", signed=True)
 
     def fingerprint(self) -> str:
         """Return the sha256 of the shards' fingerprints."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -128,7 +129,7 @@ class RetrievalStudent(TwoTower):
                 name="item_tower",
             )
             items.set_texts(texts)
-        named = {"dropout": dropout, "reads_order": reads_order, "seed": seed}
+        named: dict[str, Any] = {"dropout": dropout, "reads_order": reads_order, "seed": seed}
         if num_heads:
             encoder = RecencyAttention(
                 max_history, embedding_dim, num_heads=num_heads, name="recency_attention", **named

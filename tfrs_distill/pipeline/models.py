@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -131,12 +132,12 @@ def _of_history(
         data.catalogue.num_items, dim, item_vectors, id_dropout=UNKNOWN_SHARE, seed=seed
     )
     history = HistoryFeature(
-        item, recipe.data.max_history, dropout=dropout, seed=seed, **_rating_range(data)
+        item, recipe.data.max_history, dropout=dropout, seed=seed, **_range_of_ratings(data)
     )
     return [item, history]
 
 
-def _rating_range(data: RankingData) -> dict[str, float]:
+def _range_of_ratings(data: RankingData) -> dict[str, Any]:
     """Return the lowest and the highest rating in training, as arguments of `HistoryFeature`."""
     ratings = data.splits.train.labels.get(RATING, np.zeros(0))
     ratings = ratings[~np.isnan(ratings)]
