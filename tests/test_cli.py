@@ -455,7 +455,7 @@ def test_recommend_from_a_saved_model_is_quiet_and_agrees(artefact):
     [
         (["--history", "Film 33333"], "Nearest titles: 'Film 33 (1993)'"),
         (["--history", "i5", "-k", "21"], "at most 20 items"),
-        (["--history", "i5", "-k", "0"], "`k` must be at least 1"),
+        (["--history", "i5", "-k", "0"], "`k` must be a whole number of at least 1"),
         (["--attribute", "age=25"], "reads histories alone. Received: user attributes"),
     ],
 )

@@ -141,7 +141,7 @@ def times_line(times: np.ndarray) -> str:
     >>> times_line(np.array([881250949000, 893286638000]))
     'times in milliseconds, 1997-12-04 to 1998-04-22'
     >>> times_line(np.array([0.5, 0.25]))
-    'times of no known unit (0.25 to 0.5), of which only the order is used'
+    'times of an unknown unit (0.25 to 0.5), of which only the order is used'
     >>> times_line(np.array([0, 0]))
     'no times'
     """
