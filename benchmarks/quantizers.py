@@ -1,14 +1,13 @@
 """Is litert-quantizer better than this package's own quantization of a student?
 
     pip install litert-quantizer==0.11.0
-    python benchmarks/quantizers.py RUN [RUN ...] [--quick] [--json FILE]
+    python benchmarks/quantizers.py RUN [RUN ...] [--json FILE]
 
 RUN is the folder of a finished retrieval run; of several runs the table has the means. The student
-without its text tower is quantized in both ways, also after fine-tuning with the teacher, and every
-file is measured: bytes, NDCG@10 on validation, and milliseconds in one process with one thread, all
-files in turn. litert-quantizer leaves a GATHER in 32 bits, so its other files read the table by
-EMBEDDING_LOOKUP. All files are shrunk in the same way. Fine-tuning rounds the table to the levels
-of the file: for 4 bits, 16 of this package and 15 of litert-quantizer. RUN is not changed.
+without its text tower is quantized in both ways, without fine-tuning, and every file is measured:
+bytes, NDCG@10 on validation, and milliseconds in one process with one thread, all files in turn.
+litert-quantizer leaves a GATHER in 32 bits, so its other files read the table by EMBEDDING_LOOKUP.
+All files are shrunk in the same way. RUN is not changed.
 """
 
 from __future__ import annotations
@@ -25,8 +24,7 @@ from unittest.mock import patch
 import numpy as np
 from rows import publish, row
 
-from tfrs_distill.compress import bits, compress, compressed_table, quantization_of
-from tfrs_distill.compress.compressed_item_tower import CompressedItemTower
+from tfrs_distill.compress import compress, quantization_of
 from tfrs_distill.evaluation import evaluate
 from tfrs_distill.export import to_tflite
 from tfrs_distill.export.forms.tflite import _smallest
@@ -42,9 +40,9 @@ from ai_edge_litert.tools import flatbuffer_utils  # isort: skip
 from litert_quantizer import algorithm_manager, qtyping, quantizer  # isort: skip
 
 NUM_TIMED, ROUNDS = 300, 3
-TUNED = ("int4:tensor", "shared-rows:841 int4:tensor")
-OURS = ("int8", "int4", "int2:tensor", *TUNED)
-MIN_MAX, EXACT = "MIN_MAX_UNIFORM_QUANT", "DEQUANTIZED_WEIGHT_RECOVERY"
+COMPARED = "int4:tensor"
+OURS = ("int8", "int4", "int2:tensor", COMPARED, "shared-rows:841 int4:tensor")
+MIN_MAX = "MIN_MAX_UNIFORM_QUANT"
 DENSE = {"": (8, "TENSORWISE"), ", dense int4": (4, "BLOCKWISE_32")}
 THEIRS = {  # of the table: mode, bits, scales and the algorithm that finds them
     "dynamic int8": ("dynamic", 8, "TENSORWISE", MIN_MAX),
@@ -59,25 +57,23 @@ THEIRS = {  # of the table: mode, bits, scales and the algorithm that finds them
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
-    parser.add_argument("--quick", action="store_true", help="without fine-tuning")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    found = [of_run(folder, arguments.quick) for folder in arguments.runs]
+    found = [of_run(folder) for folder in arguments.runs]
     mean = {name: np.mean([files[name] for files in found], axis=0) for name in found[0]}
     print("\n| file | bytes | validation NDCG@10 | ms p50 |\n|---|---|---|---|")
     for name, (size, ndcg, p50) in mean.items():
         print(f"| {name} | {size:,.0f} | {ndcg:.4f} | {p50:.3f} |")
     rows = []
-    for ours in (TUNED[0], *(f"{name}, trained on" for name in TUNED)):
-        for dense in DENSE:
-            if (theirs := f"litert: weight-only {ours}{dense}") in mean:
-                size, ndcg, p50 = mean[theirs] / mean[ours]
-                words = f"of {ours}; of its NDCG@10 {ndcg:.4f}, of its ms {p50:.2f}"
-                rows.append(row(theirs, size, "of the bytes", "", f"{words}; {len(found)} runs"))
+    for dense in DENSE:
+        theirs = f"litert: weight-only {COMPARED}{dense}"
+        size, ndcg, p50 = mean[theirs] / mean[COMPARED]
+        words = f"of {COMPARED}; of its NDCG@10 {ndcg:.4f}, of its ms {p50:.2f}"
+        rows.append(row(theirs, size, "of the bytes", "", f"{words}; {len(found)} runs"))
     publish(rows, arguments.json)
 
 
-def of_run(folder: Path, quick: bool) -> dict[str, tuple[float, float, float]]:
+def of_run(folder: Path) -> dict[str, tuple[float, float, float]]:
     """Each file's bytes, NDCG@10 and median milliseconds, by name."""
     recipe = Recipe.from_toml(folder / "recipe.toml")
     run = Run(recipe, folder.parent, TerminalProgress(), home=folder)
@@ -101,20 +97,11 @@ def of_run(folder: Path, quick: bool) -> dict[str, tuple[float, float, float]]:
     with tempfile.TemporaryDirectory() as temporary:
         write("float32", made())
         for name in OURS:
-            write(name, smaller := made(name), quantization_of(name.split()))
-            if name in TUNED and not quick:
-                this.fine_tune(smaller)
-                write(f"{name}, trained on", smaller, quantization_of(name.split()))
+            write(name, made(name), quantization_of(name.split()))
         quantize("dynamic int8, GATHER", made(), THEIRS["dynamic int8"])
         with patch.object(WholeTable, "gather", lookup):
             for name, table in THEIRS.items():
                 quantize(name, made(), table)
-            for name in () if quick else TUNED:
-                with patch.object(bits, "_middle", lambda bits: 2.0 ** (bits - 1) - 1):
-                    this.fine_tune(smaller := made(name))
-                    with in_floats(name):
-                        table = ("weight_only", 4, "TENSORWISE", EXACT)
-                        quantize(f"weight-only {name}, trained on", smaller, table)
         readers = {name: Recommender.load(of.folder) for name, of in files.items()}
         sizes = {name: (of.folder / "student.tflite").stat().st_size for name, of in files.items()}
     times: dict[str, list[float]] = {name: [] for name in readers}
@@ -170,17 +157,6 @@ def lookup(table: WholeTable, rows: tf.Tensor) -> tf.Tensor:
         return embedding_lookup(table.values, rows)
     shape = tf.concat([tf.shape(rows), [table.values.shape[1]]], axis=0)
     return tf.reshape(embedding_lookup(table.values, tf.reshape(rows, [-1])), shape)
-
-
-def in_floats(name: str) -> Any:
-    """Write a compressed table as constants of 32 bits, which litert-quantizer then quantizes."""
-    if name == TUNED[0]:  # the whole table
-        return patch.object(CompressedItemTower, "stored", None)
-    return patch.object(
-        compressed_table,
-        "PackedTable",
-        lambda *packed: WholeTable(bits.quantized(*map(tf.constant, packed[:3]), packed[3])),
-    )
 
 
 if __name__ == "__main__":
