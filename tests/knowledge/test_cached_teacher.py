@@ -176,6 +176,25 @@ def test_embeddings_of_another_cache_are_refused(tmp_path, windows):
     np.testing.assert_array_equal(again.logits(batch, ALL_ITEMS), joined.logits(batch, ALL_ITEMS))
 
 
+def test_embeddings_of_8_bits_that_differ_in_their_scales_are_of_other_teachers(tmp_path, windows):
+    """Twice the item embeddings have the same 8-bit codes."""
+
+    class Twice(PlantedTeacher):
+        def encode_candidates(self, items):
+            return 2.0 * super().encode_candidates(items)
+
+        def fingerprint(self):
+            return "twice"
+
+    one, other = (
+        cache_teacher(kind(NUM_ITEMS), windows, tmp_path / kind.__name__, top_k=4, dtype="int8")
+        for kind in (PlantedTeacher, Twice)
+    )
+    batch = next(iter(one.join(windows).batches(3)))
+    with pytest.raises(ValueError, match="query embeddings of other teachers than this"):
+        other.logits(batch, ALL_ITEMS)
+
+
 def test_one_progress_bar_over_the_shards(tmp_path, windows):
     """It ends at its total, however many shards exist already."""
     seen = []

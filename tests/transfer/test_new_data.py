@@ -10,7 +10,8 @@ from tfrs_distill.errors import InputError
 from tfrs_distill.files import files_sha256
 from tfrs_distill.pipeline.data import RetrievalData
 from tfrs_distill.pipeline.recipe import Recipe
-from tfrs_distill.pipeline.updates.new_data import joined_data, tables_sha256
+from tfrs_distill.pipeline.source import tables_sha256
+from tfrs_distill.pipeline.updates.new_data import joined_data
 
 # Each of two users rated ten items in order of time, with 2, 4, 2, 4, ...: the mean is 3.
 OLD = [(user, item, 2 + 2 * (item % 2), 100 + item) for user in "ab" for item in range(10)]

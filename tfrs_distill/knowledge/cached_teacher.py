@@ -266,8 +266,9 @@ class CachedTeacher:
     def _key(self) -> int:
         """A number that identifies the teachers by their item embeddings, int64."""
         digest = hashlib.blake2b(digest_size=8)
-        for fold in self.folds:
-            digest.update(np.ascontiguousarray(fold.teacher.arrays[ITEMS]).tobytes())
+        for tables in self._item_tables:
+            for table in tables:
+                digest.update(b"" if table is None else table.numpy().tobytes())
         return int.from_bytes(digest.digest(), "little", signed=True)
 
     def fingerprint(self) -> str:

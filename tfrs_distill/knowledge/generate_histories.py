@@ -12,7 +12,7 @@ from tfrs_distill import columns
 from tfrs_distill.data.query_batch import query_batch
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
-from tfrs_distill.models.retrieval_model import RetrievalModel
+from tfrs_distill.models.retrieval_model import divisor_of
 from tfrs_distill.progress import Progress, SilentProgress
 
 ROWS_AT_ONCE = 256
@@ -127,13 +127,13 @@ def _scores_of(teacher: Any, num_items: int) -> Callable[[dict[str, tf.Tensor]],
     items = tf.range(1, num_items + 1)
     factorised = hasattr(teacher, "encode_queries") and hasattr(teacher, "encode_candidates")
     embeddings = tf.cast(teacher.encode_candidates(items), tf.float32) if factorised else None
-    temperature = teacher.temperature if isinstance(teacher, RetrievalModel) else 1.0
+    divisor = divisor_of(teacher)
 
     def logits_of(batch: dict[str, tf.Tensor]) -> np.ndarray:
         if embeddings is None:
             logits = np.asarray(teacher.logits(batch, items), np.float64)
         else:
-            queries = tf.cast(teacher.encode_queries(batch)[:, -1], tf.float32) / temperature
+            queries = tf.cast(teacher.encode_queries(batch)[:, -1], tf.float32) / divisor
             logits = np.asarray(tf.matmul(queries, embeddings, transpose_b=True), np.float64)
         expected = (len(batch[columns.HISTORY]), num_items)
         if logits.shape != expected or not np.isfinite(logits).all():

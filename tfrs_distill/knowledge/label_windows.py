@@ -17,7 +17,7 @@ from tfrs_distill.knowledge.fold import EXAMPLE_KEYS, FoldKnowledge
 from tfrs_distill.knowledge.quantise import check_dtype, quantise
 from tfrs_distill.knowledge.shard import check_rows_per_shard
 from tfrs_distill.knowledge.top_k_knowledge import summarise_top_k
-from tfrs_distill.models.retrieval_model import RetrievalModel
+from tfrs_distill.models.retrieval_model import divisor_of
 from tfrs_distill.models.rows import row_mask
 
 EMBEDDINGS, TOP_K = "embeddings", "top_k"
@@ -221,12 +221,7 @@ class Labeller:
                 f"teacher_dim], here {expected}. {type(self.teacher).__name__} returns "
                 f"{tuple(queries.shape)}."
             )
-        return tf.boolean_mask(queries, row_mask(batch)) / self._temperature
-
-    @property
-    def _temperature(self) -> float:
-        """The divisor of dot products in models of this package, else 1."""
-        return self.teacher.temperature if isinstance(self.teacher, RetrievalModel) else 1.0
+        return tf.boolean_mask(queries, row_mask(batch)) / divisor_of(self.teacher)
 
     def _encode_items(self) -> tf.Tensor:
         parts = [

@@ -267,6 +267,11 @@ class RetrievalModel(StudentModel):
                 ) from error
 
 
+def divisor_of(teacher: Any) -> float:
+    """The divisor of the dot products of a teacher's embeddings: a model's temperature, else 1."""
+    return float(teacher.temperature) if isinstance(teacher, RetrievalModel) else 1.0
+
+
 def one_hot_and_logits(outputs: StudentOutputs) -> tuple[tf.Tensor, tf.Tensor]:
     """Labels and logits as in `tfrs.tasks.Retrieval`, both `[num_rows, num_candidates]`.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,8 +52,17 @@ def source_fingerprint(recipe: RetrievalRecipe | RankingRecipe) -> str:
     """The identity of the data: the source's name, or the content of the given files."""
     if recipe.data.interactions:
         users = getattr(recipe.data, "users", ())
-        return "".join(map(_content, [*recipe.data.interactions, *recipe.data.items, *users]))
+        return tables_sha256([*recipe.data.interactions, *recipe.data.items, *users])
     return _content(recipe.data.folder) if recipe.data.folder else recipe.data.source
+
+
+def tables_sha256(tables: Iterable[str]) -> str:
+    """Return the sha256 of the content of each file or folder, joined.
+
+    Raises:
+        InputError: one of them does not exist.
+    """
+    return "".join(map(_content, tables))
 
 
 def _content(folder: str) -> str:

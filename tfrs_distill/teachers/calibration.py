@@ -16,7 +16,7 @@ from tfrs_distill.data.splits import Queries, windows_of
 from tfrs_distill.data.windows import Windows
 from tfrs_distill.errors import InputError
 from tfrs_distill.models.candidates import MASKED
-from tfrs_distill.models.retrieval_model import RetrievalModel
+from tfrs_distill.models.retrieval_model import divisor_of
 from tfrs_distill.models.rows import rows_of, seen_items
 
 LOWEST, HIGHEST = 1e-4, 1e4  # range of the temperature search
@@ -82,9 +82,7 @@ class Calibrated:
 
     def _encode_queries(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
         queries = self.teacher.encode_queries(batch) / self.temperature
-        if isinstance(self.teacher, RetrievalModel):  # its logits have a divisor of their own
-            queries /= self.teacher.temperature
-        return queries
+        return queries / divisor_of(self.teacher)
 
     def fingerprint(self) -> str:
         """sha256 of the teacher's fingerprint and the temperature."""

@@ -197,10 +197,12 @@ class InteractionRows:
         ratings = np.ones(facts.kept, np.float32)
         if RATING in self.columns:
             ratings = np.frombuffer(self.ratings, np.float32)
-        weights, disliked = None, np.frombuffer(self.disliked, bool)
-        all_disliked = bool(disliked.any() and disliked.all())
-        liked = ~disliked if disliked.any() and not all_disliked else np.ones(facts.kept, bool)
-        if self.added and all_disliked:
+        weights, disliked = None, np.zeros(facts.kept, bool)
+        if self.disliked_below is not None:
+            disliked = np.frombuffer(self.disliked, bool)
+        liked = np.ones(facts.kept, bool) if disliked.all() else ~disliked
+        only_dislikes = self.added and bool(disliked.all())
+        if only_dislikes:
             weights = np.full(facts.kept, -1.0, np.float32)
         elif self.weigh_by_rating:
             mean = ratings.mean(dtype=np.float64, where=liked)
@@ -227,7 +229,7 @@ class InteractionRows:
         if self.disliked_below is None:
             return found
         facts.notes.append(dislikes_sentence(disliked, self.disliked_below))
-        return found if self.added and all_disliked else found.with_dislikes(disliked)
+        return found if only_dislikes else found.with_dislikes(disliked)
 
     def _timestamps(self) -> np.ndarray:
         notes = self.facts.notes

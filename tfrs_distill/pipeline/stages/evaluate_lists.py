@@ -351,8 +351,10 @@ def _evaluations(
             file,
             {name: found.ndcg for name, found in evaluations.items()}
             | of_segments
-            | {USERS: answerable.users}
-            | {LENGTHS: np.array([len(history) for history in answerable.histories])},
+            | {
+                USERS: answerable.users,
+                LENGTHS: np.array([len(history) for history in answerable.histories]),
+            },
         )
     return evaluations, (parts, ndcgs)
 

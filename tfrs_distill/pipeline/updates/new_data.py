@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from tfrs_distill.data.tables.items_table import read_items
 from tfrs_distill.data.tables.read import interactions_of_tables
 from tfrs_distill.data.tables.roles import ATTRIBUTE, GROUP, TIME, Columns
 from tfrs_distill.errors import InputError
-from tfrs_distill.files import files_sha256
 from tfrs_distill.pipeline.data import RetrievalData
 from tfrs_distill.pipeline.recipe import RetrievalRecipe
 from tfrs_distill.pipeline.recipe.sections import COLUMNS_OF_TABLES, SHUFFLED
@@ -89,20 +87,6 @@ def joined_data(
         f"{catalogue.num_items - before.catalogue.num_items:,} new items"
         f"{f'; dropped: {left_out}' if left_out else ''}"
     )
-
-
-def tables_sha256(tables: Sequence[str]) -> str:
-    """Return the sha256 of the files, and of the files in folders.
-
-    Raises:
-        InputError: one of them does not exist.
-    """
-    files: list[Path] = []
-    for path in map(Path, tables):
-        if not path.exists():
-            raise InputError(f"{path} does not exist. Give a file or a folder with a table.")
-        files += sorted(f for f in path.iterdir() if f.is_file()) if path.is_dir() else [path]
-    return files_sha256(files)
 
 
 def over_all_items(earlier: RetrievalData, recipe: RetrievalRecipe, all_items: Catalogue) -> Any:

@@ -76,8 +76,8 @@ def _update(
         run,
         earlier,
         first,
-        list(interactions),
-        list(items),
+        interactions,
+        items,
         dict(columns),
         max_drop,
     )

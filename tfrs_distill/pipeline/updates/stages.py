@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,13 @@ from tfrs_distill.models.retrieval_model import NEXT_ITEM
 from tfrs_distill.pipeline.fit_until_best import fit_until_best, save_alone
 from tfrs_distill.pipeline.report.over_runs import NDCG_FILE, USERS
 from tfrs_distill.pipeline.run_folder import STUDENT_FILE, Run
+from tfrs_distill.pipeline.source import tables_sha256
 from tfrs_distill.pipeline.stage import NOTE, Result, Stage
 from tfrs_distill.pipeline.stages.student import best_score
 from tfrs_distill.pipeline.students import DistillationSetup, WindowStudents
 from tfrs_distill.pipeline.teacher_kinds import TeacherContext, teacher_kind
 from tfrs_distill.pipeline.teacher_kinds.kind import updated
-from tfrs_distill.pipeline.updates.new_data import (
-    joined_data,
-    over_all_items,
-    tables_sha256,
-)
+from tfrs_distill.pipeline.updates.new_data import joined_data, over_all_items
 from tfrs_distill.teachers import Ensemble
 
 EXTENDED = "extended"  # in the teacher's folder: the earlier teacher over all items
@@ -56,8 +53,8 @@ class Update:
         run: Run,
         earlier: Run,
         first: Run,
-        interactions: list[str],
-        items: list[str],
+        interactions: Sequence[str],
+        items: Sequence[str],
         columns: dict[str, Any],
         max_drop: float,
     ) -> None:
