@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfrs_distill.compress.k_means import k_means
 from tfrs_distill.compress.structures import STRUCTURES
-from tfrs_distill.compress.structures.structure import Tensor
+from tfrs_distill.compress.structures.structure import Exact, Indices, Tensor
 from tfrs_distill.errors import InputError
 
 ROWS, DIM = 40, 6
@@ -28,7 +28,7 @@ def made(name, table=TABLE, weights=WEIGHTS, sizes=None):
     structure = STRUCTURES[name](*table.shape, *(SIZES[name] if sizes is None else sizes))
     parts = structure.fit(table, weights)
     floats = {part: Tensor(tf.constant(parts[part])) for part in structure.floats()}
-    integers = {part: tf.constant(parts[part]) for part in structure.integers()}
+    integers = {part: Tensor(tf.constant(parts[part])) for part in structure.integers()}
     for part, shape in (structure.floats() | structure.integers()).items():
         assert parts[part].shape == shape
     assert set(parts) == set(floats) | set(integers)
@@ -45,15 +45,30 @@ def test_every_structure_is_tried_here():
 
 @pytest.mark.parametrize("dim", [6, 5])
 @pytest.mark.parametrize("name", SIZES)
-def test_scores_are_the_products_with_the_rows(name, dim):
+def test_a_file_has_the_rows_of_training_and_their_products(name, dim):
     structure = STRUCTURES[name](ROWS, dim, *SIZES[name])
-    parts = structure.fit(TABLE[:, :dim], WEIGHTS)
-    floats = {part: Tensor(tf.constant(parts[part])) for part in structure.floats()}
-    integers = {part: tf.constant(parts[part]) for part in structure.integers()}
-    queries, rows = RNG.normal(size=[2, dim]), np.array([3, 0, 39, 3, 17])
-    table = np.float64(structure.rows(floats | integers, tf.constant(rows)))
-    found = structure.scores(floats | integers, tf.constant(queries, tf.float32), tf.constant(rows))
-    np.testing.assert_allclose(found, queries @ table.T, rtol=1e-4, atol=1e-5)
+    fitted = structure.fit(TABLE[:, :dim], WEIGHTS)
+    trained = {part: Tensor(tf.constant(values)) for part, values in fitted.items()}
+    stored = {part: Exact(tf.constant(fitted[part])) for part in structure.floats()}
+    stored |= {part: Indices(fitted[part]) for part in structure.integers()}
+    table = structure.rows(trained, tf.range(ROWS)).numpy()
+    np.testing.assert_allclose(structure.rows(stored, None), table, rtol=1e-4, atol=1e-6)
+    rows = np.array([3, 0, 39, 3, 17])
+    for parts in (trained, stored):
+        found = structure.rows(parts, tf.constant(rows))
+        np.testing.assert_allclose(found, table[rows], rtol=1e-4, atol=1e-6)
+    queries = RNG.normal(size=[2, dim])
+    found = structure.scores(stored, tf.constant(queries, tf.float32))
+    np.testing.assert_allclose(found, queries @ np.float64(table).T, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("most", [1, 15, 16, 255, 256, 32_767, 32_768])
+def test_indices_are_read_as_they_were(most):
+    indices = np.array([[0, most, most // 2], [most, 0, 1]])
+    stored = Indices(indices)
+    for found, expected in ((stored.gather(None), indices), (stored.gather([1]), indices[[1]])):
+        assert found.dtype == tf.int32
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_a_rotation_reduces_the_error_of_few_bits_for_a_low_rank():

@@ -16,7 +16,6 @@ from planted_student import (
     padded,
     two_blocks,
 )
-from tensorflow.lite.python.schema_py_generated import BuiltinOperator
 from tensorflow.lite.tools import flatbuffer_utils
 
 from tfrs_distill.errors import InputError
@@ -286,11 +285,9 @@ def test_refuses_operators_that_litert_does_not_have(tmp_path, capfd, operator, 
     assert capfd.readouterr().err == ""
 
 
-def with_an_unknown_operator(model):
+def with_an_unknown_version(model):
     opened = flatbuffer_utils.convert_bytearray_to_object(model)
-    code = opened.operatorCodes[0]
-    code.builtinCode = code.deprecatedBuiltinCode = BuiltinOperator.CUSTOM
-    code.customCode = "Missing"
+    opened.operatorCodes[0].version = 99
     return bytes(flatbuffer_utils.convert_object_to_bytearray(opened))
 
 
@@ -300,11 +297,11 @@ def test_refuses_what_litert_cannot_run(tmp_path, monkeypatch):
     def broken(*args, **kwargs):
         converter = real(*args, **kwargs)
         convert = converter.convert
-        converter.convert = lambda: with_an_unknown_operator(convert())
+        converter.convert = lambda: with_an_unknown_version(convert())
         return converter
 
     monkeypatch.setattr(tf.lite.TFLiteConverter, "from_saved_model", broken)
-    with pytest.raises(InputError, match="LiteRT cannot run the result.*Missing"):
+    with pytest.raises(InputError, match="LiteRT cannot run the result.*version '99'"):
         to_tflite(STUDENT, tmp_path / "s.tflite", CATALOGUE)
     assert os.listdir(tmp_path) == []
 

@@ -1,11 +1,11 @@
-"""Tables with 8, 4 or 2 bits per number, in formats that LiteRT's own lookup does not support.
+"""Tables with 8, 4 or 2 bits per number, which TensorFlow's converter does not write.
 
-TensorFlow's converter supports tables of 8 bits with one scale in total, and none of fewer bits.
+The converter writes tables of 8 bits with one scale in total, and none of fewer bits.
 
-A number is stored as a code, `x = (code - (2^bits - 1) / 2) scale`: the levels are symmetric
-around 0, and none is 0. There is one scale per row, per column or per table,
-`exp(least + STEP exponent)`; the exponent is a byte, and `least` belongs to the table. Codes are
-packed into bytes, and the graph unpacks them with operators that are built into LiteRT.
+A number is stored as a code, `x = (code + 1 / 2) scale`, with codes from `-2^(bits - 1)`: the
+levels are symmetric around 0, and none is 0. There is one scale per row, per column or per table,
+`exp(least + STEP exponent)`; the exponent is a byte, and `least` belongs to the table. LiteRT's
+own scales per row take 12 bytes each.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
+
+from tfrs_distill.models.stored_constant import stored_codes, take
 
 Scale = Literal["row", "column", "tensor"]
 SMALLEST = 1024  # numbers from which TensorFlow's converter stores a matrix with 8 bits
@@ -87,8 +89,7 @@ def quantized(table: tf.Tensor, log_scales: tf.Tensor, least: tf.Tensor, bits: i
 class PackedTable:
     """A packed table in a graph, as constants: codes and exponents of the scales.
 
-    Byte j of a row holds the codes of columns j, j + width, j + 2 width, ..., the first in the
-    highest bits; width is `ceil(dim bits / 8)`.
+    LiteRT unpacks both once, when it opens the file.
 
     Args:
         table: float [num_rows, dim].
@@ -98,64 +99,43 @@ class PackedTable:
     """
 
     def __init__(self, table: np.ndarray, log_scales: np.ndarray, least: float, bits: int) -> None:
-        self.bits, self.dim, self.least = bits, table.shape[1], np.float32(least)
-        exponents = _exponents(tf.constant(log_scales), self.least)
-        self.exponents: np.ndarray = exponents.numpy().astype(np.uint8)
+        self.bits, self.least = bits, float(np.float32(least))
+        self.exponents: np.ndarray = _exponents(tf.constant(log_scales), self.least).numpy()
         scales = np.exp(self.least + STEP * np.float32(self.exponents))
-        codes = _codes(tf.constant(table, tf.float32), scales, bits).numpy().astype(np.uint8)
-        num_codes = 8 // bits
-        self.width = -(-self.dim // num_codes)
-        codes = np.pad(codes, [(0, 0), (0, self.width * num_codes - self.dim)])
-        self.codes: np.ndarray = np.zeros([len(codes), self.width], np.uint8)
-        for part in np.split(codes, num_codes, axis=1):
-            self.codes = (self.codes << bits) | part
+        codes = _codes(tf.constant(table, tf.float32), scales, bits).numpy() - 2.0 ** (bits - 1)
         # Create constants once; otherwise every function of a file gets a copy.
-        self._codes, self._exponents = tf.constant(self.codes), tf.constant(self.exponents)
+        self.codes = tf.constant(codes.astype(np.int8))
+        self._exponents = tf.constant((self.exponents - 128.0).astype(np.int8))
+        self._scales: np.ndarray = scales[0]  # if there is one per column or per table
 
-    def gather(self, rows: tf.Tensor) -> tf.Tensor:
-        """Rows by index: int32 `[...]` to float32 `[..., dim]`."""
-        left = tf.cast(tf.gather(self._codes, rows), tf.float32)
-        codes = []
-        for place in range(8 // self.bits - 1, 0, -1):
-            base = float(2 ** (self.bits * place))
-            codes.append(tf.floor(left * (1.0 / base)))
-            left -= codes[-1] * base
-        numbers = tf.concat([*codes, left], axis=-1)
-        if numbers.shape[-1] != self.dim:
-            numbers = numbers[..., : self.dim]
-        return (numbers - _middle(self.bits)) * self._scales(rows)
+    def gather(self, rows: tf.Tensor | None) -> tf.Tensor:
+        """Rows by index: int32 `[...]` to float32 `[..., dim]`; None for all rows."""
+        if len(self.exponents) > 1:
+            numbers = take(stored_codes(self.codes, self.bits), rows) + 0.5
+            return numbers * self._scales_of_rows(rows)
+        if self.exponents.size > 1:
+            return (take(stored_codes(self.codes, self.bits), rows) + 0.5) * self._scales
+        scale = float(self._scales[0])
+        return take(stored_codes(self.codes, self.bits, scale), rows) + 0.5 * scale
 
-    def scores(self, queries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        """Dot products with rows, without unpacking the rows: float32 [num_queries, num_rows].
+    def scores(self, queries: tf.Tensor) -> tf.Tensor:
+        """Dot products with all rows, which are not computed: float32 [num_queries, num_rows].
 
-        With bytes `b`, `f_p = floor(b / 2^(bits p))` and `q_p` the queries' columns for the code at
-        place p, `sum_p q_p code_p = sum_p (q_p - 2^bits q_(p - 1)) f_p`.
+        `sum_j q_j (code_ij + 1/2) s_i = s_i (q . code_i + 1/2 sum_j q_j)`.
 
         Args:
             queries: float32 [num_queries, dim].
-            rows: int32 [num_rows].
         """
-        if len(self.exponents) == 1:
-            queries *= self._scales(rows)
-        left = tf.cast(tf.gather(self._codes, rows), tf.float32)
-        of_all = _middle(self.bits) * tf.reduce_sum(queries, axis=1, keepdims=True)
-        num_codes = 8 // self.bits
-        padded = tf.pad(queries, [[0, 0], [0, self.width * num_codes - self.dim]])
-        places = tf.split(padded, num_codes, axis=1)[::-1]
-        scores = tf.matmul(places[0], left, transpose_b=True) - of_all
-        for place in range(1, num_codes):
-            floors = tf.floor(left * 2.0 ** (-self.bits * place))
-            meets = places[place] - 2.0**self.bits * places[place - 1]
-            scores += tf.matmul(meets, floors, transpose_b=True)
-        if len(self.exponents) > 1:
-            scores *= tf.transpose(self._scales(rows))
-        return scores
+        has_row_scales = len(self.exponents) > 1
+        if not has_row_scales:
+            queries *= self._scales
+        half = 0.5 * tf.reduce_sum(queries, axis=1, keepdims=True)
+        scores = tf.matmul(queries, stored_codes(self.codes, self.bits), transpose_b=True) + half
+        return scores * tf.transpose(self._scales_of_rows(None)) if has_row_scales else scores
 
-    def _scales(self, rows: tf.Tensor) -> tf.Tensor:
-        if len(self.exponents) == 1:  # one scale per column or per table
-            return tf.constant(np.exp(self.least + STEP * np.float32(self.exponents[0])))
-        exponents = tf.cast(tf.gather(self._exponents, rows), tf.float32)
-        return tf.exp(self.least + STEP * exponents)
+    def _scales_of_rows(self, rows: tf.Tensor | None) -> tf.Tensor:
+        exponents = take(stored_codes(self._exponents, 8, STEP), rows)
+        return tf.exp(exponents + (self.least + 128.0 * STEP))
 
 
 def bytes_of_matrix(numbers: int, bits: int) -> int:

@@ -19,8 +19,13 @@ from tfrs_distill.compress.bits import (
 )
 from tfrs_distill.compress.methods import Methods
 from tfrs_distill.compress.structures import STRUCTURES, Structure
-from tfrs_distill.compress.structures.structure import Exact, Parts, Tensor
-from tfrs_distill.models.features.table import in_fewest_bytes, rows_at_run_time
+from tfrs_distill.compress.structures.structure import (
+    PACKED_BITS,
+    Exact,
+    Indices,
+    Parts,
+    Tensor,
+)
 
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
@@ -92,7 +97,8 @@ class CompressedTable(tf.keras.layers.Layer):
     def gather(self, rows: tf.Tensor) -> tf.Tensor:
         """Rows by index: int32 `[...]` to float32 `[..., dim]`."""
         floats = {name: Tensor(self._kept(name)) for name in self.floats}
-        found = self.structure.rows(floats | self.integers, tf.reshape(rows, [-1]))
+        integers = {name: Tensor(values) for name, values in self.integers.items()}
+        found = self.structure.rows(floats | integers, tf.reshape(rows, [-1]))
         shape = tf.concat([tf.shape(rows), [self.dim]], axis=0)
         return tf.ensure_shape(tf.reshape(found, shape), [*rows.shape, self.dim])
 
@@ -111,8 +117,7 @@ class CompressedTable(tf.keras.layers.Layer):
         if self.methods.structure == "plain" and not self.methods.packs:
             return None
         parts: dict[str, Any] = {
-            name: tf.constant(in_fewest_bytes(values.numpy()))
-            for name, values in self.integers.items()
+            name: Indices(values.numpy()) for name, values in self.integers.items()
         }
         for name, values in self.floats.items():
             if name in self.log_scales:
@@ -151,22 +156,17 @@ class StoredTable:
     parts: Parts
 
     def gather(self, rows: tf.Tensor) -> tf.Tensor:
-        """Rows by index, given when the graph runs: int32 `[...]` to float32 `[..., dim]`."""
-        is_flat = rows.shape.rank == 1  # saves the reshape operators
-        flat = rows if is_flat else tf.reshape(rows, [-1])
-        table = self.structure.rows(self.parts, flat)
-        if is_flat:
-            return table
+        """Rows by index: int32 `[...]` to float32 `[..., dim]`."""
+        table = self.structure.rows(self.parts, tf.reshape(rows, [-1]))
         return tf.reshape(table, tf.concat([tf.shape(rows), [table.shape[1]]], axis=0))
 
     def scores(self, queries: tf.Tensor) -> tf.Tensor:
         """Dot products with all rows: float32 [num_queries, dim] to [num_queries, num_rows]."""
-        rows = rows_at_run_time(self.structure.num_rows, queries)
-        return self.structure.scores(self.parts, queries, rows)
+        return self.structure.scores(self.parts, queries)
 
-    def whole(self, run_time: tf.Tensor) -> tf.Tensor:
-        """All rows, float32 [num_rows, dim]; see `rows_at_run_time`."""
-        return self.gather(rows_at_run_time(self.structure.num_rows, run_time))
+    def whole(self) -> tf.Tensor:
+        """All rows, float32 [num_rows, dim]."""
+        return self.structure.rows(self.parts, None)
 
 
 def structure_of(num_rows: int, dim: int, methods: Methods) -> Structure:
@@ -186,13 +186,14 @@ def bytes_of(structure: Structure, methods: Methods) -> int:
     >>> bytes_of(structure_of(100, 10, methods), methods)
     340
     """
-    of_index = 1 if structure.num_indices <= 2**8 else 2 if structure.num_indices <= 2**15 else 4
-    sizes = [of_index * math.prod(shape) for shape in structure.integers().values()]
+    most = {2**PACKED_BITS: PACKED_BITS, 2**8: 8, 2**15: 16}  # indices, by their bits
+    of_index = next((bits for top, bits in most.items() if structure.num_indices <= top), 32)
+    sizes = [-(-of_index * math.prod(shape) // 8) for shape in structure.integers().values()]
     for name, (rows, dim) in structure.floats().items():
         if name in structure.exact:
             sizes.append(4 * rows * dim)
         elif methods.packs:
-            sizes.append(rows * -(-dim * methods.bits // 8))
+            sizes.append(-(-rows * dim * methods.bits // 8))
             sizes.append(math.prod(methods.shape_of_scales((rows, dim))))
         else:
             sizes.append(bytes_of_matrix(rows * dim, methods.bits))

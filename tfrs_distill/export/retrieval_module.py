@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfrs_distill.columns import HISTORY, PADDING, USER_ATTRIBUTES
 from tfrs_distill.errors import InputError
-from tfrs_distill.models.history_tower import EmbeddingTable
+from tfrs_distill.models.history_tower import EmbeddingTable, known_items, row_of_each
 from tfrs_distill.models.two_tower import TwoTower
 from tfrs_distill.serving.attribute_vocabulary import AttributeVocabulary
 from tfrs_distill.serving.recommender import EMBED_TEXTS, RETRIEVE_WITH_ADDED, SIGNATURE_NAME
@@ -230,9 +230,8 @@ class RetrievalModule(tf.Module):
         self, history: tf.Tensor, *added: tf.Tensor, user_attributes: tf.Tensor | None = None
     ) -> dict[str, tf.Tensor]:
         """Return the k best of the catalogue's and the added items for every row of `history`."""
-        table = self._table(history, *added)
-        known = (history > PADDING) & (history < table.num_rows)
-        history = tf.where(known, history, PADDING)
+        table = self._table(*added)
+        history = known_items(history, table.num_rows - 1)
         queries = self._encode_histories(history, table, user_attributes)
         scores = table.scores(tf.cast(queries, tf.float32))[:, 1:]
         if self.exclude_seen:
@@ -243,7 +242,7 @@ class RetrievalModule(tf.Module):
             "item_ids": tf.where(best_scores > NOTHING_LEFT, rows + 1, PADDING),
         }
 
-    def _table(self, history: tf.Tensor, *added: tf.Tensor) -> ItemTable:
+    def _table(self, *added: tf.Tensor) -> ItemTable:
         """Return all items; of a compressed student, the whole table is computed only if small.
 
         A large one is scored from its parts, which have fewer numbers.
@@ -252,7 +251,7 @@ class RetrievalModule(tf.Module):
         if catalogue is None:
             catalogue = WholeTable(self._embeddings)
         elif self.num_items < LARGE:
-            table = catalogue.whole(history)
+            table = catalogue.whole()
             table.set_shape(self._embeddings.shape)
             catalogue = WholeTable(table)
         return ItemTable(catalogue, self.num_items + 1, *added)
@@ -286,16 +285,14 @@ class RetrievalModule(tf.Module):
         """Return which items, [batch_size, num_rows - 1], occur in each row of `history`.
 
         Scattered counts cost 0.02 ms for 660 items out of 1,682 in LiteRT; comparing all pairs
-        0.2 ms, one-hot rows 1.7 ms. (`expand_dims`, as LiteRT has no `x[:, None]` on free sizes.)
+        0.2 ms, one-hot rows 1.7 ms.
         """
-        batch_size = tf.shape(history)[0]
-        rows = tf.broadcast_to(tf.expand_dims(tf.range(batch_size), 1), tf.shape(history))
         counts = tf.scatter_nd(
-            tf.stack([rows, history], axis=-1),
-            tf.ones_like(history, tf.float32),
-            tf.stack([batch_size, num_rows]),
+            tf.stack([row_of_each(history), history], axis=-1),
+            tf.minimum(history, 1),
+            tf.stack([tf.shape(history)[0], num_rows]),
         )
-        return counts[:, 1:] > 0.0
+        return counts[:, 1:] > 0
 
 
 def retrieval_signature(module: RetrievalModule, max_history: int | None) -> dict[str, Any]:

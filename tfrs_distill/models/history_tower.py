@@ -206,7 +206,7 @@ class HistoryTower(tf.keras.layers.Layer):
         return cls(**(config | parts))
 
 
-def last_items(history: tf.Tensor, max_history: int, num_items: int) -> tf.Tensor:
+def last_items(history: tf.Tensor, max_history: int, num_items: int | None) -> tf.Tensor:
     """Return the last `max_history` items of each history, in order, padded in front.
 
     Padding may be anywhere in the input, and ids outside 1 to `num_items` count as padding, so
@@ -215,19 +215,31 @@ def last_items(history: tf.Tensor, max_history: int, num_items: int) -> tf.Tenso
     Args:
         history: int32 [batch_size, any length].
         max_history: width of the result.
-        num_items: the largest item index.
+        num_items: the largest item index; None for a history that has no other numbers, as from
+            `known_items`.
 
     Example:
     >>> last_items(tf.constant([[0, 7, 0, 9, 8, 0]]), max_history=2, num_items=9).numpy().tolist()
     [[9, 8]]
     """
-    present = (history > PADDING) & (history <= num_items)
-    items = tf.where(present, history, PADDING)
-    age = tf.cumsum(tf.cast(present, tf.int32), axis=1, reverse=True)  # 1 is the newest item
-    kept = present & (age <= max_history)
-    slots = tf.where(kept, max_history - age, max_history)  # one slot past the end for the rest
-    rows = tf.broadcast_to(tf.range(tf.shape(history)[0])[:, None], tf.shape(history))
-    compact = tf.scatter_nd(
-        tf.stack([rows, slots], axis=-1), items, [tf.shape(history)[0], max_history + 1]
-    )
-    return compact[:, :max_history]
+    items = history if num_items is None else known_items(history, num_items)
+    age = tf.cumsum(tf.minimum(items, 1), axis=1, reverse=True)  # 1 is the newest item
+    # The first slot is for items that are too old. Padding adds 0 to a slot, the last one is its.
+    slots = tf.maximum(max_history + 1 - age, 0)
+    size = tf.stack([tf.shape(items)[0], max_history + 2])
+    compact = tf.scatter_nd(tf.stack([row_of_each(items), slots], axis=-1), items, size)
+    return compact[:, 1:-1]
+
+
+def known_items(history: tf.Tensor, num_items: int | tf.Tensor) -> tf.Tensor:
+    """Return a history with padding for every number that is not from 1 to `num_items`."""
+    return tf.maximum(tf.where(history <= num_items, history, PADDING), PADDING)
+
+
+def row_of_each(history: tf.Tensor) -> tf.Tensor:
+    """Return the row of each item of a batch of histories: int32 of the same shape.
+
+    (`expand_dims`, as LiteRT has no `x[:, None]` on free sizes.)
+    """
+    rows = tf.expand_dims(tf.range(tf.shape(history)[0]), 1)
+    return tf.broadcast_to(rows, tf.shape(history))

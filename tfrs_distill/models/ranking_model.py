@@ -16,9 +16,10 @@ from tfrs_distill.models.features import (
     ItemFeature,
     RankingFeature,
 )
-from tfrs_distill.models.features.table import TableFeature, rows_at_run_time
+from tfrs_distill.models.features.table import TableFeature
 from tfrs_distill.models.multi_task_model import MultiTaskModel
 from tfrs_distill.models.seeded import seeded
+from tfrs_distill.models.stored_constant import all_rows
 from tfrs_distill.models.student_outputs import Head, StudentOutputs
 from tfrs_distill.models.task_balance import TaskBalance
 from tfrs_distill.models.tasks import NextItem, RankingTask
@@ -194,7 +195,7 @@ class RankingModel(MultiTaskModel):
             if isinstance(task, NextItem):
                 items, histories = _compared_features(task, self.features)
                 query = encoded[histories.name][:, : histories.query_dim]
-                indices = 1 + rows_at_run_time(items.num_items, query)
+                indices = 1 + all_rows(items.num_items)
                 catalogue = items.embed(indices, training=training)
                 logits = head(query, catalogue, batch[columns.HISTORY])
             else:

@@ -180,11 +180,11 @@ class TwoTower(RetrievalModel):
             history: int32 [batch_size, any length], padding anywhere.
             table: `catalogue_embeddings()`, followed by the embeddings of added items, if they are
                 already computed: an exported student has one table for the history's items and for
-                the scores.
+                the scores. The history must have no other items then, see `known_items`.
             user_attributes: int32 [batch_size, num_attributes], for a model that reads attributes;
                 0 for a missing attribute; None if all are missing.
         """
-        num_items = self.num_items if table is None else table.num_rows - 1
+        num_items = self.num_items if table is None else None
         compact = last_items(history, self.max_history, num_items)
         return self.query_tower.last(compact, table, user_attributes)
 

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill.compress.structures.structure import Parts, Structure
-from tfrs_distill.models.features.table import rows_at_run_time
+from tfrs_distill.models.stored_constant import all_rows
 
 FACTORS = (1009, 1511, 769, 1997)  # of the hash functions
 MODULUS = 1_000_003  # a prime: the product of `FACTORS` and a smaller number fits into 32 bits
@@ -62,15 +62,16 @@ class SumOfRows(Structure):
             direction = residual + size / before * direction
         return {"rows": rows.astype(np.float32)}
 
-    def rows(self, parts: Parts, rows: tf.Tensor) -> tf.Tensor:
+    def rows(self, parts: Parts, rows: tf.Tensor | None) -> tf.Tensor:
         """Sum the rows of each item's buckets."""
+        rows = all_rows(self.num_rows) if rows is None else rows
         return tf.add_n([parts["rows"].gather(place) for place in self._places(rows)])
 
-    def scores(self, parts: Parts, queries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    def scores(self, parts: Parts, queries: tf.Tensor) -> tf.Tensor:
         """Compute each bucket's score once."""
-        of_all = rows_at_run_time(sum(self.num_buckets), rows)
-        of_buckets = parts["rows"].scores(queries, of_all)
-        return tf.add_n([tf.gather(of_buckets, place, axis=1) for place in self._places(rows)])
+        of_buckets = parts["rows"].scores(queries)
+        places = self._places(all_rows(self.num_rows))
+        return tf.add_n([tf.gather(of_buckets, place, axis=1) for place in places])
 
     def _places(self, items: Any) -> list[Any]:
         """Return each item's indices in the concatenated rows."""

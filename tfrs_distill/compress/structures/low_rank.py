@@ -6,7 +6,6 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill.compress.structures.structure import Parts, Structure
-from tfrs_distill.models.features.table import rows_at_run_time
 
 
 class LowRank(Structure):
@@ -50,18 +49,13 @@ class LowRank(Structure):
             "right": (rotation.T @ (size[:, None] * right)).astype(np.float32),
         }
 
-    def rows(self, parts: Parts, rows: tf.Tensor) -> tf.Tensor:
+    def rows(self, parts: Parts, rows: tf.Tensor | None) -> tf.Tensor:
         """Multiply rows of the left factor by the right factor."""
-        return tf.matmul(parts["left"].gather(rows), self._right(parts, rows))
+        return tf.matmul(parts["left"].gather(rows), parts["right"].gather(None))
 
-    def scores(self, parts: Parts, queries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    def scores(self, parts: Parts, queries: tf.Tensor) -> tf.Tensor:
         """Apply the right factor first: `queries right^T left^T`."""
-        narrow = tf.matmul(queries, self._right(parts, rows), transpose_b=True)
-        return parts["left"].scores(narrow, rows)
-
-    def _right(self, parts: Parts, rows: tf.Tensor) -> tf.Tensor:
-        (rank,) = self.numbers
-        return parts["right"].gather(rows_at_run_time(rank, rows))
+        return parts["left"].scores(parts["right"].scores(queries))
 
 
 def rank_of(table: np.ndarray, weights: np.ndarray, energy: float) -> int:

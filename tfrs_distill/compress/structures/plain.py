@@ -21,10 +21,10 @@ class Plain(Structure):
         """The table."""
         return {"table": table}
 
-    def rows(self, parts: Parts, rows: tf.Tensor) -> tf.Tensor:
+    def rows(self, parts: Parts, rows: tf.Tensor | None) -> tf.Tensor:
         """Rows of the table."""
         return parts["table"].gather(rows)
 
-    def scores(self, parts: Parts, queries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    def scores(self, parts: Parts, queries: tf.Tensor) -> tf.Tensor:
         """Use the part's own method: packed numbers score from their codes."""
-        return parts["table"].scores(queries, rows)
+        return parts["table"].scores(queries)

@@ -6,12 +6,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill.compress.k_means import k_means
-from tfrs_distill.compress.structures.structure import Parts, Structure
-from tfrs_distill.models.features.table import rows_at_run_time
+from tfrs_distill.compress.structures.structure import Parts, Structure, gather_shared
 
 
 class Product(Structure):
-    """`row = [book_1[code_1], ..., book_m[code_m]]`: m codes per row, one byte each.
+    """`row = [book_1[code_1], ..., book_m[code_m]]`: m codes per row, one byte each, or four bits.
 
     The codes come from k-means on each group of columns and are fixed; the codebooks are trained.
     RecJPQ assigns equally many items to each code instead; for a student that is already trained
@@ -63,22 +62,27 @@ class Product(Structure):
             "codes": np.stack([codes for _, codes in found], axis=1),
         }
 
-    def rows(self, parts: Parts, rows: tf.Tensor) -> tf.Tensor:
+    @property
+    def num_indices(self) -> int:
+        """The size of a codebook."""
+        return self.numbers[1]
+
+    def rows(self, parts: Parts, rows: tf.Tensor | None) -> tf.Tensor:
         """Concatenate the codebook entries of each row."""
         number, size = self.numbers
-        codes = tf.cast(tf.gather(parts["codes"], rows), tf.int32)
-        entries = parts["codebooks"].gather(codes + size * tf.range(number))
-        return tf.reshape(entries, [-1, number * self.width])[:, : self.dim]
+        places = parts["codes"].gather(rows) + size * tf.range(number)
+        entries = gather_shared(parts["codebooks"], places, rows)
+        found = tf.reshape(entries, [-1, number * self.width])
+        return found if found.shape[1] == self.dim else found[:, : self.dim]
 
-    def scores(self, parts: Parts, queries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    def scores(self, parts: Parts, queries: tf.Tensor) -> tf.Tensor:
         """Compute each entry's score once; a row's score is the sum over its codes."""
         number, size = self.numbers
-        entries = parts["codebooks"].gather(rows_at_run_time(number * size, rows))
-        books = tf.reshape(entries, [number, size, self.width])
+        books = tf.reshape(parts["codebooks"].gather(None), [number, size, self.width])
         padded = tf.pad(queries, [[0, 0], [0, number * self.width - self.dim]])
         by_code = tf.transpose(tf.reshape(padded, [-1, number, self.width]), [1, 0, 2])
         of_entries = tf.matmul(by_code, books, transpose_b=True)
-        codes = tf.cast(tf.gather(parts["codes"], rows), tf.int32)
+        codes = parts["codes"].gather(None)
         of_codes = [
             tf.gather(of_entries[place], codes[:, place], axis=1) for place in range(number)
         ]

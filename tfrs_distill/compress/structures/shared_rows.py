@@ -6,8 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill.compress.k_means import k_means
-from tfrs_distill.compress.structures.structure import Parts, Structure
-from tfrs_distill.models.features.table import rows_at_run_time
+from tfrs_distill.compress.structures.structure import Parts, Structure, gather_shared
 
 SHARED = 0.25  # share of the rows for items without their own row
 
@@ -53,11 +52,11 @@ class SharedRows(Structure):
         row_of[others] = len(unshared) + nearest
         return {"rows": np.concatenate([table[unshared], centres]), "row_of": row_of}
 
-    def rows(self, parts: Parts, rows: tf.Tensor) -> tf.Tensor:
+    def rows(self, parts: Parts, rows: tf.Tensor | None) -> tf.Tensor:
         """Return the rows of these items."""
-        return parts["rows"].gather(tf.cast(tf.gather(parts["row_of"], rows), tf.int32))
+        return gather_shared(parts["rows"], parts["row_of"].gather(rows), rows)
 
-    def scores(self, parts: Parts, queries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    def scores(self, parts: Parts, queries: tf.Tensor) -> tf.Tensor:
         """Compute each row's score once, however many items share it."""
-        of_rows = parts["rows"].scores(queries, rows_at_run_time(self.numbers[0], rows))
-        return tf.gather(of_rows, tf.cast(tf.gather(parts["row_of"], rows), tf.int32), axis=1)
+        of_rows = parts["rows"].scores(queries)
+        return tf.gather(of_rows, parts["row_of"].gather(None), axis=1)

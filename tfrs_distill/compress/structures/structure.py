@@ -10,47 +10,81 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill.errors import InputError
+from tfrs_distill.models.features.table import in_fewest_bytes
+from tfrs_distill.models.stored_constant import stored_codes, stored_constant, take
+
+PACKED_BITS, FIRST_CODE = 4, -8  # of indices below 16
 
 
 class Part(Protocol):
     """A table of numbers from which rows are computed, in any precision."""
 
-    def gather(self, rows: tf.Tensor) -> tf.Tensor:
-        """Rows by index: int32 `[...]` to float32 `[..., width]`."""
+    def gather(self, rows: tf.Tensor | None) -> tf.Tensor:
+        """Rows by index, all for None: int32 `[...]` to `[..., width]`."""
 
-    def scores(self, queries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        """Dot products with rows: float32 [num_queries, width], int32 [n] to [num_queries, n]."""
+    def scores(self, queries: tf.Tensor) -> tf.Tensor:
+        """Dot products with all rows: float32 [num_queries, width] to [num_queries, num_rows]."""
 
 
-Parts = Mapping[str, Any]  # all parts by name: a `Part` of floats, a tensor of integers
+Parts = Mapping[str, Part]  # all parts by name; those of integers have no scores
 
 
 class Tensor:
     """A part that is a tensor, a variable or a constant.
 
     Args:
-        values: float [num_rows, width].
+        values: float [num_rows, width], or int32 `[num_rows, ...]`.
     """
 
     def __init__(self, values: Any) -> None:
-        self.values = values
+        self._values = values
 
-    def gather(self, rows: tf.Tensor) -> tf.Tensor:
-        """Rows by index."""
-        return tf.gather(self.values, rows)
+    @property
+    def values(self) -> tf.Tensor:
+        """All rows."""
+        return self._values
 
-    def scores(self, queries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        """Dot products with rows."""
-        return tf.matmul(queries, self.gather(rows), transpose_b=True)
+    def gather(self, rows: tf.Tensor | None) -> tf.Tensor:
+        """Rows by index, all for None."""
+        return take(self.values, rows)
+
+    def scores(self, queries: tf.Tensor) -> tf.Tensor:
+        """Dot products with all rows."""
+        return tf.matmul(queries, self.values, transpose_b=True)
 
 
 class Exact(Tensor):
-    """A constant that a converter keeps in 32 bits, because it adds a run-time zero to it."""
+    """A constant that a converter keeps in 32 bits."""
 
-    def gather(self, rows: tf.Tensor) -> tf.Tensor:
-        """Rows by index."""
-        zero = tf.cast(tf.minimum(tf.shape(rows)[0], 0), tf.float32)
-        return tf.gather(self.values + zero, rows)
+    @property
+    def values(self) -> tf.Tensor:
+        """All rows."""
+        return stored_constant(self._values)
+
+
+class Indices:
+    """Constant integers of a file, in as few bits as they need.
+
+    Args:
+        values: integers of at least 0, `[num_rows, ...]`.
+    """
+
+    def __init__(self, values: np.ndarray) -> None:
+        self._packs = bool(values.max(initial=0) < 2**PACKED_BITS)
+        stored = (values + FIRST_CODE).astype(np.int8) if self._packs else in_fewest_bytes(values)
+        self._stored = tf.constant(stored)
+
+    def gather(self, rows: tf.Tensor | None) -> tf.Tensor:
+        """Rows by index, all for None: int32."""
+        if self._packs:
+            codes = take(stored_codes(self._stored, PACKED_BITS), rows)
+            return tf.cast(codes, tf.int32) - FIRST_CODE
+        return tf.cast(take(stored_constant(self._stored), rows), tf.int32)
+
+
+def gather_shared(part: Part, places: tf.Tensor, rows: tf.Tensor | None) -> tf.Tensor:
+    """Rows of a part that items share: unpack them all, once each, if all items are read."""
+    return tf.gather(part.gather(None), places) if rows is None else part.gather(places)
 
 
 class Structure(ABC):
@@ -106,15 +140,12 @@ class Structure(ABC):
         """
 
     @abstractmethod
-    def rows(self, parts: Parts, rows: tf.Tensor) -> tf.Tensor:
-        """Rows of the table: int32 [n] to float32 [n, dim].
+    def rows(self, parts: Parts, rows: tf.Tensor | None) -> tf.Tensor:
+        """Rows of the table: int32 [n] to float32 [n, dim]; None for all rows."""
 
-        `rows` must not be constant in the graph; otherwise the converter stores the result.
-        """
-
-    def scores(self, parts: Parts, queries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        """Dot products with rows: float32 [num_queries, dim], int32 [n] to [num_queries, n].
+    def scores(self, parts: Parts, queries: tf.Tensor) -> tf.Tensor:
+        """Dot products with all rows: float32 [num_queries, dim] to [num_queries, num_rows].
 
         Subclasses avoid computing full rows if another way needs fewer operations.
         """
-        return tf.matmul(queries, self.rows(parts, rows), transpose_b=True)
+        return tf.matmul(queries, self.rows(parts, None), transpose_b=True)

@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import flatbuffers
 import numpy as np
 import tensorflow as tf
-from tensorflow.lite.tools import flatbuffer_utils
 
 from tfrs_distill.errors import InputError
+from tfrs_distill.export.forms.flatbuffer import rewritten
 from tfrs_distill.export.forms.form import Arrays, ExportForm, ServedModule
 from tfrs_distill.files import whole_file
 from tfrs_distill.serving.interpreter import TFLiteModel
 from tfrs_distill.serving.quiet import quiet_stderr
 
 QUANTIZATIONS = ("float32", "float16", "int8")
-IDENTIFIER = b"TFL3"  # of the file format
-ALIGNMENT = 16  # bytes, of weights, as in the format's schema
-LONGEST_SHARED = 8  # longest array that is shared, such as a shape
 TOLERANCE = 1e-4  # for an output of 1; measured float32 files differ from the model by up to 1e-6
 
 
@@ -53,6 +49,7 @@ def write_tflite(module: ServedModule, saved_model: Path, path: Path, quantizati
             str(saved_model), signature_keys=list(inputs)
         )
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        converter.allow_custom_ops = True  # stored constants are such operators until rewritten
         if quantization != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if quantization == "float16":
@@ -61,82 +58,18 @@ def write_tflite(module: ServedModule, saved_model: Path, path: Path, quantizati
             # The matrix product can use one scale per row, but the lookup needs a single scale: the
             # file would hold the table twice.
             converter._experimental_disable_per_channel_quantization_for_dense_layers = True
-        try:
-            model = converter.convert()
-        except Exception as error:  # its class is private to TensorFlow
-            if "NEEDS_FLEX_OPS" not in str(error) and "NEEDS_CUSTOM_OPS" not in str(error):
-                raise
-            raise InputError(
-                "The student cannot be converted to a .tflite file: LiteRT has no built-in "
-                f"operator for a part of {module.part}. Write that part differently (in float32, "
-                "where it computes in 16 bits), or export a SavedModel. "
-                f"TensorFlow says: {error}"
-            ) from error
+        model, missing = rewritten(converter.convert())
+    if missing:
+        raise InputError(
+            "The student cannot be converted to a .tflite file: LiteRT has no built-in operator "
+            f"for a part of {module.part}. Write that part differently (in float32, where it "
+            f"computes in 16 bits), or export a SavedModel. Missing: {', '.join(missing)}."
+        )
     with whole_file(path) as file:
-        file.write(_smallest(model))
+        file.write(model)
     outputs = _run(path, inputs, module.part)
     if quantization == "float32":
         _check_outputs(outputs, module)
-
-
-def _smallest(model: bytes) -> bytes:
-    """Remove what LiteRT does not read, and share buffers between tensors of equal contents.
-
-    Removed are the names of functions and of tensors that are neither input nor output, empty
-    quantization parameters, duplicate shapes, and the buffers of tensors without contents. Shared
-    are copies: the converter quantizes a constant once per operator.
-    """
-    opened = flatbuffer_utils.convert_bytearray_to_object(model)
-    empty = opened.buffers[0]  # in this format, the buffer of all tensors without contents
-    places, kept = {b"": 0}, [empty]
-
-    def place_of(buffer: int) -> int:
-        data = opened.buffers[buffer].data
-        content = b"" if data is None else bytes(data)
-        if content not in places:
-            places[content] = len(kept)
-            kept.append(opened.buffers[buffer])
-        return places[content]
-
-    for graph in opened.subgraphs:
-        graph.name = None
-        named = {*graph.inputs.tolist(), *graph.outputs.tolist()}
-        for number, tensor in enumerate(graph.tensors):
-            tensor.name = tensor.name if number in named else None
-            tensor.buffer = place_of(tensor.buffer)
-            if tensor.quantization is not None and tensor.quantization.scale is None:
-                tensor.quantization = None
-            if np.array_equal(tensor.shapeSignature, tensor.shape):
-                tensor.shapeSignature = None
-    for entry in opened.metadata or []:
-        entry.buffer = place_of(entry.buffer)
-    opened.buffers = kept
-    builder = SharingBuilder(1024)
-    builder.Finish(opened.Pack(builder), file_identifier=IDENTIFIER)
-    return bytes(builder.Output())
-
-
-class SharingBuilder(flatbuffers.Builder):
-    """A builder of FlatBuffers that writes short arrays once: many tensors have the same shape."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__(size)
-        self._places: dict[bytes, int] = {}
-
-    def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:  # noqa: N802, N803
-        """Begin an array; weights are aligned so that a device reads them fastest."""
-        if elemSize == 1 and numElems >= ALIGNMENT:
-            alignment = ALIGNMENT
-        return int(super().StartVector(elemSize, numElems, alignment))
-
-    def CreateNumpyVector(self, x: np.ndarray) -> int:  # noqa: N802 (of the base class)
-        """Write an array, or return an equal one that is already written."""
-        if x.dtype != np.int32 or x.size > LONGEST_SHARED:
-            return int(super().CreateNumpyVector(x))
-        content = x.tobytes()
-        if content not in self._places:
-            self._places[content] = super().CreateNumpyVector(x)
-        return self._places[content]
 
 
 def _run(path: Path, inputs: Mapping[str, Arrays], part: str) -> dict[str, dict[str, np.ndarray]]:

@@ -115,18 +115,6 @@ class TableFeature(RankingFeature):
         return cls(**(config | {"table": table}))
 
 
-def rows_at_run_time(num_rows: int, run_time: tf.Tensor) -> tf.Tensor:
-    """Return all row indices, int32 [num_rows], computed only when the graph runs.
-
-    If the indices were constant, a converter would store the rows that they select.
-
-    Args:
-        num_rows: number of rows.
-        run_time: any tensor that is also known only when the graph runs.
-    """
-    return tf.range(num_rows + tf.minimum(tf.shape(run_time)[0], 0))
-
-
 def in_fewest_bytes(indices: np.ndarray) -> np.ndarray:
     """Return indices (0 or more) in the smallest type that holds them and a file can look up."""
     for dtype in (np.uint8, np.int16):

@@ -1,0 +1,206 @@
+"""Rewriting a converted `.tflite` file: constants in few bits, and no byte that nothing reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from tensorflow.lite.python import schema_py_generated as schema
+from tensorflow.lite.tools import flatbuffer_utils
+
+from tfrs_distill.models.stored_constant import CODES, CONSTANT
+
+IDENTIFIER = b"TFL3"  # of the file format
+ALIGNMENT = 16  # bytes, of weights, as in the format's schema
+LONGEST_SHARED = 8  # longest array that is shared, such as a shape
+TYPES = {8: 9, 4: 17, 2: 19}  # INT8, INT4 and INT2 in the format's schema, by bits
+DEQUANTIZE, DEQUANTIZE_VERSION = 6, 6  # the operator, and its first version for INT4
+
+
+def rewritten(model: bytes) -> tuple[bytes, list[str]]:
+    """Return a converted model with its stored constants, in the fewest bytes.
+
+    Also return the names of its operators that are not built into LiteRT.
+
+    The calls of `stored_constant` are removed, and those of `stored_codes` become one operator each
+    that reads packed codes. Then all that LiteRT does not read is removed: the names of functions
+    and of tensors that are neither input nor output, empty quantization parameters, metadata,
+    unused operators. Equal contents are stored once: buffers (the converter quantizes a constant
+    once per operator), short arrays such as shapes, options of operators, and the descriptions of
+    tensors without contents.
+    """
+    opened = flatbuffer_utils.convert_bytearray_to_object(bytearray(model))
+    for graph in opened.subgraphs:
+        _store_constants(opened, graph)
+    _remove_unread(opened)
+    _share(opened)
+    builder = SharingBuilder(1024)
+    builder.Finish(opened.Pack(builder), file_identifier=IDENTIFIER)
+    custom = {code.customCode.decode() for code in opened.operatorCodes if code.customCode}
+    return bytes(builder.Output()), sorted(custom)
+
+
+def _store_constants(model: Any, graph: Any) -> None:
+    """Replace the calls of `tfrs_distill.models.stored_constant` in a graph."""
+    same: dict[int, int] = {}  # what each removed result is equal to
+    unpacked: dict[tuple[int, str], int] = {}
+    operators = []
+    for operator in graph.operators:
+        operator.inputs = np.array([same.get(i, i) for i in operator.inputs], np.int32)
+        name, *numbers = _custom_code(model, operator).split(":")
+        if name not in (CONSTANT, CODES):
+            operators.append(operator)
+            continue
+        (source,), (result,) = operator.inputs.tolist(), operator.outputs.tolist()
+        call = (source, ":".join(numbers))
+        if name == CONSTANT:
+            same[result] = source
+        elif call in unpacked:
+            same[result] = unpacked[call]
+        else:
+            unpacked[call] = result
+            operator.inputs = np.array([_packed(model, graph, source, *numbers)], np.int32)
+            operator.opcodeIndex = _dequantize(model)
+            operator.customOptions = None
+            operators.append(operator)
+    graph.operators = operators
+    graph.outputs = np.array([same.get(i, i) for i in graph.outputs], np.int32)
+
+
+def _custom_code(model: Any, operator: Any) -> str:
+    """Return the name of an operator that is not built in; else nothing."""
+    return (model.operatorCodes[operator.opcodeIndex].customCode or b"").decode()
+
+
+def _dequantize(model: Any) -> int:
+    """Return the index of the operator that unpacks codes."""
+    for index, code in enumerate(model.operatorCodes):
+        if code.builtinCode == DEQUANTIZE and code.version == DEQUANTIZE_VERSION:
+            return index
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = DEQUANTIZE
+    code.version = DEQUANTIZE_VERSION
+    model.operatorCodes.append(code)
+    return len(model.operatorCodes) - 1
+
+
+def _packed(model: Any, graph: Any, source: int, bits: str, scale: str) -> int:
+    """Add a tensor of packed codes, the first code of a byte in its lowest bits."""
+    codes = np.frombuffer(bytes(model.buffers[graph.tensors[source].buffer].data), np.uint8)
+    num_codes = 8 // int(bits)
+    codes = np.pad(codes, (0, -len(codes) % num_codes)).reshape(-1, num_codes)
+    places = int(bits) * np.arange(num_codes)
+    buffer, tensor = schema.BufferT(), schema.TensorT()
+    buffer.data = ((codes & (2 ** int(bits) - 1)) << places).sum(axis=1).astype(np.uint8)
+    tensor.shape, tensor.type = graph.tensors[source].shape, TYPES[int(bits)]
+    tensor.quantization = schema.QuantizationParametersT()
+    tensor.quantization.scale = np.array([scale], np.float32)
+    tensor.quantization.zeroPoint = np.array([0], np.int64)
+    tensor.buffer = len(model.buffers)
+    model.buffers.append(buffer)
+    graph.tensors.append(tensor)
+    return len(graph.tensors) - 1
+
+
+def _remove_unread(model: Any) -> None:
+    """Remove names, metadata, and the tensors, buffers and operators that nothing uses."""
+    model.metadata = None
+    used = sorted({o.opcodeIndex for graph in model.subgraphs for o in graph.operators})
+    model.operatorCodes = [model.operatorCodes[index] for index in used]
+    buffers, places = [model.buffers[0]], {b"": 0}  # the first one is empty in this format
+
+    def place_of(buffer: int) -> int:
+        data = model.buffers[buffer].data
+        content = b"" if data is None else bytes(data)
+        if content not in places:
+            places[content] = len(buffers)
+            buffers.append(model.buffers[buffer])
+        return places[content]
+
+    for number, graph in enumerate(model.subgraphs):
+        graph.name = None
+        ends = [*graph.inputs.tolist(), *graph.outputs.tolist()]
+        read = {i for o in graph.operators for i in [*o.inputs.tolist(), *o.outputs.tolist()]}
+        kept = sorted({*ends, *read} - {-1})  # -1: an input that is left out
+        new = {-1: -1} | {tensor: place for place, tensor in enumerate(kept)}
+        for tensor in {*kept} - {*ends}:
+            graph.tensors[tensor].name = None
+        graph.tensors = [graph.tensors[tensor] for tensor in kept]
+        for tensor in graph.tensors:
+            tensor.buffer = place_of(tensor.buffer)
+            if tensor.quantization is not None and tensor.quantization.scale is None:
+                tensor.quantization = None
+            if np.array_equal(tensor.shapeSignature, tensor.shape):
+                tensor.shapeSignature = None
+        graph.inputs = np.array([new[i] for i in graph.inputs], np.int32)
+        graph.outputs = np.array([new[i] for i in graph.outputs], np.int32)
+        for operator in graph.operators:
+            operator.opcodeIndex = used.index(operator.opcodeIndex)
+            operator.inputs = np.array([new[i] for i in operator.inputs], np.int32)
+            operator.outputs = np.array([new[i] for i in operator.outputs], np.int32)
+        for signature in model.signatureDefs or []:
+            if signature.subgraphIndex == number:
+                for end in [*signature.inputs, *signature.outputs]:
+                    end.tensorIndex = new[end.tensorIndex]
+    model.buffers = buffers
+
+
+def _share(model: Any) -> None:
+    """Write equal descriptions of tensors, and equal options of operators, once."""
+    packed: dict[str, Once] = {}
+
+    def once(part: Any) -> Any:
+        return packed.setdefault(_content(part), Once(part))
+
+    for graph in model.subgraphs:
+        graph.tensors = [once(tensor) for tensor in graph.tensors]
+        for operator in graph.operators:
+            if operator.builtinOptions is not None:
+                operator.builtinOptions = once(operator.builtinOptions)
+
+
+def _content(part: Any) -> str:
+    """Describe an object of the format by all of its fields."""
+    if isinstance(part, np.ndarray):
+        return f"{part.dtype}{part.tolist()}"
+    if hasattr(part, "__dict__"):
+        fields = {name: _content(value) for name, value in vars(part).items()}
+        return f"{type(part).__name__}{fields}"
+    return repr(part)
+
+
+class Once:
+    """An object of the format that is written at most once: a reference may be used again."""
+
+    def __init__(self, part: Any) -> None:
+        self.part, self.place = part, None
+
+    def Pack(self, builder: flatbuffers.Builder) -> int:  # noqa: N802 (of the format's objects)
+        """Write the object, or return where it is."""
+        if self.place is None:
+            self.place = self.part.Pack(builder)
+        return self.place
+
+
+class SharingBuilder(flatbuffers.Builder):
+    """A builder of FlatBuffers that writes short arrays once: many tensors have the same shape."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self._places: dict[bytes, int] = {}
+
+    def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:  # noqa: N802, N803
+        """Begin an array; weights are aligned so that a device reads them fastest."""
+        if elemSize == 1 and numElems >= ALIGNMENT:
+            alignment = ALIGNMENT
+        return int(super().StartVector(elemSize, numElems, alignment))
+
+    def CreateNumpyVector(self, x: np.ndarray) -> int:  # noqa: N802 (of the base class)
+        """Write an array, or return an equal one that is already written."""
+        if x.dtype != np.int32 or x.size > LONGEST_SHARED:
+            return int(super().CreateNumpyVector(x))
+        content = x.tobytes()
+        if content not in self._places:
+            self._places[content] = super().CreateNumpyVector(x)
+        return self._places[content]
