@@ -26,13 +26,18 @@ SIZES = {
 def made(name, table=TABLE, weights=WEIGHTS, sizes=None):
     """A structure's table, computed from its parts, and the parts."""
     structure = STRUCTURES[name](*table.shape, *(SIZES[name] if sizes is None else sizes))
-    parts = structure.fit(table, weights)
-    floats = {part: Tensor(tf.constant(parts[part])) for part in structure.floats()}
-    integers = {part: Tensor(tf.constant(parts[part])) for part in structure.integers()}
+    fitted = structure.fit(table, weights)
+    parts = fitted | {name: codes.numpy() for name, codes in assigned(structure, fitted).items()}
     for part, shape in (structure.floats() | structure.integers()).items():
         assert parts[part].shape == shape
-    assert set(parts) == set(floats) | set(integers)
-    return structure.rows(floats | integers, tf.range(len(table))).numpy(), parts
+    assert set(parts) == set(structure.floats()) | set(structure.integers())
+    tensors = {name: Tensor(tf.constant(values)) for name, values in parts.items()}
+    return structure.rows(tensors, tf.range(len(table))).numpy(), parts
+
+
+def assigned(structure, fitted):
+    """The integers that follow from the trained parts."""
+    return structure.assigned({name: Tensor(tf.constant(part)) for name, part in fitted.items()})
 
 
 def error(made_of, table=TABLE, weights=WEIGHTS):
@@ -49,13 +54,15 @@ def test_a_file_has_the_rows_of_training_and_their_products(name, dim):
     structure = STRUCTURES[name](ROWS, dim, *SIZES[name])
     fitted = structure.fit(TABLE[:, :dim], WEIGHTS)
     trained = {part: Tensor(tf.constant(values)) for part, values in fitted.items()}
-    stored = {part: Exact(tf.constant(fitted[part])) for part in structure.floats()}
-    stored |= {part: Indices(fitted[part]) for part in structure.integers()}
-    table = structure.rows(trained, tf.range(ROWS)).numpy()
+    integers = fitted | {name: codes.numpy() for name, codes in assigned(structure, fitted).items()}
+    stored = {part: Indices(integers[part]) for part in structure.integers()}
+    for part in set(structure.floats()) - set(structure.latent):
+        stored[part] = Exact(tf.constant(fitted[part]))
+    table = structure.trained_rows(trained, tf.range(ROWS)).numpy()
     np.testing.assert_allclose(structure.rows(stored, None), table, rtol=1e-4, atol=1e-6)
     rows = np.array([3, 0, 39, 3, 17])
-    for parts in (trained, stored):
-        found = structure.rows(parts, tf.constant(rows))
+    of_both = structure.trained_rows(trained, rows), structure.rows(stored, tf.constant(rows))
+    for found in of_both:
         np.testing.assert_allclose(found, table[rows], rtol=1e-4, atol=1e-6)
     queries = RNG.normal(size=[2, dim])
     found = structure.scores(stored, tf.constant(queries, tf.float32))
@@ -111,6 +118,34 @@ def test_product_finds_planted_pieces():
 def test_product_of_a_width_that_does_not_divide():
     found, parts = made("product", TABLE[:, :5])
     assert found.shape == (ROWS, 5) and parts["codebooks"].shape == (3 * 8, 2)
+
+
+def test_product_has_the_nearest_entries():
+    found, parts = made("product")
+    books = np.float64(parts["codebooks"]).reshape(3, 8, 2)
+    for row, codes, values in zip(TABLE, parts["codes"], found):
+        for place in range(3):
+            piece = slice(2 * place, 2 * place + 2)
+            nearest = np.square(books[place] - row[piece]).sum(axis=1).argmin()
+            assert codes[place] == nearest
+            np.testing.assert_allclose(values[piece], books[place, nearest], rtol=1e-6)
+
+
+def test_training_moves_the_codes_and_the_codebooks_of_a_product():
+    structure = STRUCTURES["product"](2, 2, 2, 2)  # two rows of two pieces, two entries each
+    books = tf.Variable([[0.0], [1.0], [5.0], [7.0]])
+    latent = tf.Variable([[0.2, 5.5], [0.9, 6.9]])
+    parts = {"codebooks": Tensor(books), "latent": Tensor(latent)}
+    with tf.GradientTape() as tape:
+        rows = structure.trained_rows(parts, tf.constant([0, 1]))
+        loss = tf.reduce_sum(rows * [[1.0, 10.0], [100.0, 1000.0]])
+    np.testing.assert_allclose(rows, [[0.0, 5.0], [1.0, 7.0]])
+    of_books, of_latent = map(tf.convert_to_tensor, tape.gradient(loss, [books, latent]))
+    np.testing.assert_allclose(of_latent, [[1.0, 10.0], [100.0, 1000.0]])
+    np.testing.assert_allclose(of_books, [[1.0], [100.0], [10.0], [1000.0]])
+    assert structure.assigned(parts)["codes"].numpy().tolist() == [[0, 0], [1, 1]]
+    latent.assign_sub(0.0015 * of_latent)  # 6.9 becomes 5.4, nearer to 5 than to 7
+    assert structure.assigned(parts)["codes"].numpy().tolist() == [[0, 0], [1, 0]]
 
 
 def test_shared_rows_keeps_frequent_rows_and_joins_similar_ones():

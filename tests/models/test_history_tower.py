@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfrs_distill.models import DecayedAverage, HistoryTower, ItemTower
-from tfrs_distill.models.history_tower import last_items
+from tfrs_distill.models.history_tower import known_items, last_items
 
 
 def last_items_in_python(history, max_history, num_items):
@@ -39,6 +39,9 @@ def test_last_items_against_a_loop(max_history):
     compact = last_items(tf.constant(histories), max_history, 8)
     assert compact.dtype == tf.int32
     np.testing.assert_array_equal(compact, expected)
+    known = known_items(tf.constant(histories), 8)
+    np.testing.assert_array_equal(known, np.where((histories > 0) & (histories <= 8), histories, 0))
+    np.testing.assert_array_equal(last_items(known, max_history, None), expected)
 
 
 def test_last_items_of_any_shape_in_a_graph():

@@ -232,9 +232,9 @@ def candidates_of(student: Student) -> list[list[tuple[str, ...]]]:
         (f"shared-rows:{max(4, rows // 4)}", "int4"),
         (f"shared-rows:{max(4, rows // 4)}", "int2"),
         (f"shared-rows:{min(256, max(4, rows // 6))}", "int4"),  # the indices are bytes
-        (f"product:{num_codes(width, min(width, 2 * narrow))}:{size}", "int4"),
-        (f"product:{narrow}:{size}", "int4"),
-        (f"product:{narrow}:{max(2, size // 4)}", "int4"),
+        (f"product:{num_codes(width, min(width, 2 * narrow))}:{size}", "int4:tensor"),
+        (f"product:{narrow}:{size}", "int4:tensor"),
+        (f"product:{num_codes(width, width // 5 + 1)}:{min(size, 16)}", "int4:tensor"),  # 4 bits
     ]
     smallest = tables[-2:]
     # Of half of the hidden units: LiteRT keeps small matrices in 32 bits.

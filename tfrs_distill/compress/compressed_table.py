@@ -56,7 +56,7 @@ class CompressedTable(tf.keras.layers.Layer):
             self.floats[name] = self.add_weight(
                 name=name, shape=shape, initializer="zeros", experimental_autocast=False
             )
-            if methods.packs and name not in self.structure.exact:
+            if methods.packs and name not in self._in_float32:
                 self.log_scales[name] = self.add_weight(
                     name=f"{name}_log_scales",
                     shape=methods.shape_of_scales(shape),
@@ -75,6 +75,7 @@ class CompressedTable(tf.keras.layers.Layer):
                 name=name, shape=shape, dtype=tf.int32, initializer="zeros", trainable=False
             )
             for name, shape in self.structure.integers().items()
+            if not self.structure.latent  # else they are assigned
         }
 
     def fit(self, table: np.ndarray, weights: np.ndarray) -> None:
@@ -96,16 +97,24 @@ class CompressedTable(tf.keras.layers.Layer):
 
     def gather(self, rows: tf.Tensor) -> tf.Tensor:
         """Rows by index: int32 `[...]` to float32 `[..., dim]`."""
-        floats = {name: Tensor(self._kept(name)) for name in self.floats}
-        integers = {name: Tensor(values) for name, values in self.integers.items()}
-        found = self.structure.rows(floats | integers, tf.reshape(rows, [-1]))
+        found = self.structure.trained_rows(self._parts, tf.reshape(rows, [-1]))
         shape = tf.concat([tf.shape(rows), [self.dim]], axis=0)
         return tf.ensure_shape(tf.reshape(found, shape), [*rows.shape, self.dim])
+
+    @property
+    def _in_float32(self) -> tuple[str, ...]:
+        return (*self.structure.exact, *self.structure.latent)
+
+    @property
+    def _parts(self) -> Parts:
+        """The parts, float ones in the precision of the file."""
+        kept = {name: self._kept(name) for name in self.floats}
+        return {name: Tensor(values) for name, values in (kept | self.integers).items()}
 
     def _kept(self, name: str) -> tf.Tensor:
         """Return a part in the precision of the file."""
         values, bits = tf.convert_to_tensor(self.floats[name]), self.methods.bits
-        if name in self.structure.exact:
+        if name in self._in_float32:
             return values
         if self.methods.packs:
             return quantized(values, self.log_scales[name], self.least[name], bits)
@@ -116,10 +125,11 @@ class CompressedTable(tf.keras.layers.Layer):
         """The table as stored in a file; None if the file stores it uncompressed, as a constant."""
         if self.methods.structure == "plain" and not self.methods.packs:
             return None
-        parts: dict[str, Any] = {
-            name: Indices(values.numpy()) for name, values in self.integers.items()
-        }
+        integers = self.integers | self.structure.assigned(self._parts)
+        parts: dict[str, Any] = {name: Indices(values.numpy()) for name, values in integers.items()}
         for name, values in self.floats.items():
+            if name in self.structure.latent:
+                continue
             if name in self.log_scales:
                 scales, least = self.log_scales[name].numpy(), float(self.least[name])
                 parts[name] = PackedTable(values.numpy(), scales, least, self.methods.bits)
@@ -190,6 +200,8 @@ def bytes_of(structure: Structure, methods: Methods) -> int:
     of_index = next((bits for top, bits in most.items() if structure.num_indices <= top), 32)
     sizes = [-(-of_index * math.prod(shape) // 8) for shape in structure.integers().values()]
     for name, (rows, dim) in structure.floats().items():
+        if name in structure.latent:
+            continue
         if name in structure.exact:
             sizes.append(4 * rows * dim)
         elif methods.packs:

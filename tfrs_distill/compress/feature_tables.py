@@ -17,7 +17,7 @@ from tfrs_distill.models.features.table import TableFeature
 from tfrs_distill.models.ranking_model import RankingModel
 from tfrs_distill.models.tasks import NextItem
 
-OPERATORS = 2000  # bytes in a file: operators that compute rows from parts in `score` and `rank`
+OPERATORS = 1000  # bytes in a file: operators that compute rows from parts in `score` and `rank`
 
 
 @dataclass(frozen=True)

@@ -12,17 +12,21 @@ from tfrs_distill.compress.structures.structure import Parts, Structure, gather_
 class Product(Structure):
     """`row = [book_1[code_1], ..., book_m[code_m]]`: m codes per row, one byte each, or four bits.
 
-    The codes come from k-means on each group of columns and are fixed; the codebooks are trained.
-    RecJPQ assigns equally many items to each code instead; for a student that is already trained
-    this loses more accuracy.
+    The codebooks are fitted by k-means on each group of columns. Training changes the codebooks and
+    the codes: a latent table, the table at first, has the gradients of the rows, and the code of a
+    row is that of the entry nearest to its latent row. Only the codes are in a file. RecJPQ assigns
+    equally many items to each code instead; for a student that is already trained this loses more
+    accuracy.
 
-    Reference: [Jegou et al., 2011](https://doi.org/10.1109/TPAMI.2010.57); codebooks that a
-    recommender trains, [Petrov and Macdonald, 2024](https://arxiv.org/abs/2312.06165) (RecJPQ).
+    Reference: [Jegou et al., 2011](https://doi.org/10.1109/TPAMI.2010.57); trained codes,
+    [Chen et al., 2020](https://arxiv.org/abs/1908.09756) (DPQ); codebooks that a recommender
+    trains, [Petrov and Macdonald, 2024](https://arxiv.org/abs/2312.06165) (RecJPQ).
     """
 
     name = "product"
     sizes = ("number of codes per row", "size of a codebook")
     defaults = (256,)
+    latent = ("latent",)
 
     def check(self) -> str:
         """Check that a code fits into a byte, and that every codebook has enough rows."""
@@ -41,26 +45,47 @@ class Product(Structure):
         return -(-self.dim // self.numbers[0])
 
     def floats(self) -> dict[str, tuple[int, int]]:
-        """All codebooks, concatenated."""
-        parts, size = self.numbers
-        return {"codebooks": (parts * size, self.width)}
+        """All codebooks, concatenated, and the latent table."""
+        number, size = self.numbers
+        latent = (self.num_rows, number * self.width)
+        return {"codebooks": (number * size, self.width), "latent": latent}
 
     def integers(self) -> dict[str, tuple[int, ...]]:
         """The codes."""
         return {"codes": (self.num_rows, self.numbers[0])}
 
     def fit(self, table: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """Fit codes and codebooks by k-means."""
-        parts, size = self.numbers
-        padded = np.pad(table, [(0, 0), (0, parts * self.width - self.dim)])
-        found = [
-            k_means(part, weights, size, seed=number)
-            for number, part in enumerate(np.split(padded, parts, axis=1))
+        """Fit the codebooks by k-means."""
+        number, size = self.numbers
+        padded = np.pad(table, [(0, 0), (0, number * self.width - self.dim)])
+        books = [
+            k_means(part, weights, size, seed=place)[0]
+            for place, part in enumerate(np.split(padded, number, axis=1))
         ]
+        return {"codebooks": np.concatenate(books), "latent": padded}
+
+    def assigned(self, parts: Parts) -> dict[str, tf.Tensor]:
+        """The codes of all rows."""
         return {
-            "codebooks": np.concatenate([centres for centres, _ in found]),
-            "codes": np.stack([codes for _, codes in found], axis=1),
+            "codes": self._nearest(parts["codebooks"].gather(None), parts["latent"].gather(None))
         }
+
+    def trained_rows(self, parts: Parts, rows: tf.Tensor) -> tf.Tensor:
+        """Concatenate the nearest entries; the latent rows have the gradients of the result."""
+        number, size = self.numbers
+        books, latent = parts["codebooks"].gather(None), parts["latent"].gather(rows)
+        entries = tf.gather(books, self._nearest(books, latent) + size * tf.range(number))
+        found = tf.reshape(entries, tf.shape(latent)) + latent - tf.stop_gradient(latent)
+        return found[:, : self.dim]
+
+    def _nearest(self, books: tf.Tensor, latent: tf.Tensor) -> tf.Tensor:
+        """Return the codes of latent rows: int32 [num_rows, number]."""
+        number, size = self.numbers
+        books = tf.reshape(books, [number, size, self.width])
+        parts = tf.transpose(tf.reshape(latent, [-1, number, self.width]), [1, 0, 2])
+        products = tf.matmul(parts, books, transpose_b=True)
+        distances = tf.reduce_sum(tf.square(books), axis=2)[:, None] - 2.0 * products
+        return tf.transpose(tf.argmin(distances, axis=2, output_type=tf.int32))
 
     @property
     def num_indices(self) -> int:

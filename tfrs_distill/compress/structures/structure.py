@@ -103,6 +103,7 @@ class Structure(ABC):
     sizes: ClassVar[tuple[str, ...]] = ()  # the meaning of each number
     defaults: ClassVar[tuple[int, ...]] = ()  # for the last numbers
     exact: ClassVar[tuple[str, ...]] = ()  # small parts that stay in 32 bits
+    latent: ClassVar[tuple[str, ...]] = ()  # trained parts that a file does not have
 
     def __init__(self, num_rows: int, dim: int, *numbers: int) -> None:
         self.num_rows, self.dim, self.numbers = num_rows, dim, numbers
@@ -125,6 +126,10 @@ class Structure(ABC):
         """The shapes of the integer parts, by name."""
         return {}
 
+    def assigned(self, parts: Parts) -> dict[str, tf.Tensor]:
+        """Return the integer parts that follow from the trained parts, by name."""
+        return {}
+
     @property
     def num_indices(self) -> int:
         """Exclusive upper bound of all integers."""
@@ -142,6 +147,10 @@ class Structure(ABC):
     @abstractmethod
     def rows(self, parts: Parts, rows: tf.Tensor | None) -> tf.Tensor:
         """Rows of the table: int32 [n] to float32 [n, dim]; None for all rows."""
+
+    def trained_rows(self, parts: Parts, rows: tf.Tensor) -> tf.Tensor:
+        """Rows of the table in training: the same values, with gradients to all trained parts."""
+        return self.rows(parts, rows)
 
     def scores(self, parts: Parts, queries: tf.Tensor) -> tf.Tensor:
         """Dot products with all rows: float32 [num_queries, dim] to [num_queries, num_rows].
