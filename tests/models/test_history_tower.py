@@ -42,6 +42,8 @@ def test_last_items_against_a_loop(max_history):
     known = known_items(tf.constant(histories), 8)
     np.testing.assert_array_equal(known, np.where((histories > 0) & (histories <= 8), histories, 0))
     np.testing.assert_array_equal(last_items(known, max_history, None), expected)
+    large = np.where(histories == 0, 2**32 + 3, np.int64(histories))  # 3 as int32
+    np.testing.assert_array_equal(last_items(tf.constant(large), max_history, 8), expected)
 
 
 def test_last_items_of_any_shape_in_a_graph():

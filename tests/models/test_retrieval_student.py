@@ -10,6 +10,9 @@ import pytest
 import tensorflow as tf
 from tiny_data import random_windows, windows_from
 
+from tfrs_distill.distiller import Distiller
+from tfrs_distill.errors import InputError
+from tfrs_distill.losses import SoftTargetKLDivergence
 from tfrs_distill.models import (
     Candidates,
     DecayedAverage,
@@ -67,6 +70,39 @@ def test_it_works_before_and_after_fitting(windows, max_history):
     student.fit(windows.batches(4), verbose=0)
     assert student.encode_histories(history).shape == (1, 5)
     assert np.isfinite(student.encode_histories(history)).all()
+
+
+def test_predict_returns_the_logits_of_all_rows(windows):
+    student = student_of()
+    student.compile(optimizer="adam")
+    table, expected = np.float64(student.catalogue_embeddings()), []
+    for batch in windows.batches(4):
+        history, labels = batch["history"].numpy(), batch["labels"].numpy()
+        for row, place in np.argwhere(labels > 0):
+            query = student.encode_histories(history[row : row + 1, : place + 1])
+            expected.append(np.float64(query[0]) @ table[1:].T)
+    found = student.predict(windows.batches(4), verbose=0)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["folder", "student.h5"])
+def test_a_model_is_saved_as_a_keras_file_only(tmp_path, windows, name):
+    student = student_of()
+    distiller = Distiller(student, student_of(seed=1), SoftTargetKLDivergence(temperature=2.0))
+    for model in (student, distiller):
+        with pytest.raises(InputError, match=rf"ends in .keras. Received: .*{name}"):
+            model.save(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_classes_have_no_weights(windows):
+    student = student_of()
+    student.compile(optimizer="adam")
+    before = student.get_weights()
+    with pytest.raises(InputError, match="by the column 'sample_weight'. Received: .*{1: 2.0}"):
+        student.fit(windows.batches(4), class_weight={1: 2.0}, verbose=0)
+    for one, other in zip(before, student.get_weights()):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64])

@@ -1,15 +1,17 @@
-"""Checks of the first batch before any weight changes, and a stop if the loss is NaN."""
+"""Keras' model with checks: of the first batch, of arguments, and of a loss that becomes NaN."""
 
 from __future__ import annotations
 
 import itertools
 import math
+import os
 from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
-from tfrs_distill.errors import DivergedError
+from tfrs_distill import columns
+from tfrs_distill.errors import DivergedError, InputError
 
 
 class ChecksFirstBatch(tf.keras.Model):
@@ -42,9 +44,17 @@ class ChecksFirstBatch(tf.keras.Model):
 
         Raises:
             DivergedError: the loss became NaN or infinite; the message names the step.
-            ValueError: the model cannot be trained on the first batch.
+            ValueError: the model cannot be trained on the first batch, or `class_weight` is given
+                for batches that are dicts of columns.
         """
-        self._await_check(args[0] if args else kwargs.get("x"))
+        data = args[0] if args else kwargs.get("x")
+        if kwargs.get("class_weight") and isinstance(getattr(data, "element_spec", None), dict):
+            raise InputError(
+                "`class_weight` is for Keras' pairs of inputs and labels. These batches are dicts "
+                f"of columns: weigh their rows by the column {columns.SAMPLE_WEIGHT!r}. "
+                f"Received: class_weight={kwargs['class_weight']!r}."
+            )
+        self._await_check(data)
         try:
             return super().fit(*args, **with_callback(kwargs, args, StopAtNaN(self.loss_name)))
         except Exception:
@@ -60,6 +70,20 @@ class ChecksFirstBatch(tf.keras.Model):
         if not kwargs.get("_use_cached_eval_dataset"):  # validation inside `fit`
             self._await_check(args[0] if args else kwargs.get("x"))
         return super().evaluate(*args, **kwargs)
+
+    def save(self, filepath: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
+        """Save the model as one `.keras` file, as Keras does.
+
+        Raises:
+            InputError: `filepath` has another suffix.
+        """
+        if not os.fspath(filepath).endswith(".keras"):
+            raise InputError(
+                f"A {type(self).__name__} is saved as one file, whose name ends in .keras. "
+                f"Received: {os.fspath(filepath)}. `td.export.export_artefact` writes a student's "
+                "SavedModel for serving, and `save_weights` the weights alone."
+            )
+        super().save(filepath, *args, **kwargs)
 
     def make_train_function(self, force: bool = False) -> Callable[[Any], Any]:
         """Make Keras' step over an iterator, with a check of the first batch before it."""

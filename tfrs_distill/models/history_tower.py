@@ -232,8 +232,9 @@ def last_items(history: tf.Tensor, max_history: int, num_items: int | None) -> t
 
 
 def known_items(history: tf.Tensor, num_items: int | tf.Tensor) -> tf.Tensor:
-    """Return a history with padding for every number that is not from 1 to `num_items`."""
-    return tf.maximum(tf.where(history <= num_items, history, PADDING), PADDING)
+    """Return a history, int32, with padding for every number that is not from 1 to `num_items`."""
+    items = tf.maximum(tf.where(history <= num_items, history, PADDING), PADDING)
+    return tf.cast(items, tf.int32)
 
 
 def row_of_each(history: tf.Tensor) -> tf.Tensor:

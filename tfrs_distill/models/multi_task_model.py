@@ -192,10 +192,6 @@ class MultiTaskModel(StudentModel):
             for name, task in self.tasks.items()
         }
 
-    def predict_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """Return the predictions, for `predict`."""
-        return self.predictions(self.as_batch(data))
-
     def logits(self, batch: Batch, candidate_ids: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
         """Compute the logits as a teacher: float32 [num_rows, width] by task."""
         return {name: head.logits for name, head in self(batch, training=False).heads.items()}

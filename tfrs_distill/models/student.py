@@ -215,6 +215,11 @@ class StudentModel(ChecksFirstBatch, tfrs.Model, Student):
         self._loss(data, False)
         return {metric.name: metric.result() for metric in self.metrics}
 
+    def predict_step(self, data: Any) -> Any:
+        """Return what `predict` returns: logits over candidates, or predictions by task."""
+        batch = self.as_batch(data)
+        return self.predictions_of(self(batch, training=False), batch)
+
     def check_batch(self, data: Any) -> None:
         """Check the labels of the first batch, see `ChecksFirstBatch`."""
         batch = self.as_batch(data)
