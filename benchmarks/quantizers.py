@@ -27,7 +27,7 @@ from rows import publish, row
 from tfrs_distill.compress import compress, quantization_of
 from tfrs_distill.evaluation import evaluate
 from tfrs_distill.export import to_tflite
-from tfrs_distill.export.forms.tflite import _smallest
+from tfrs_distill.export.forms.flatbuffer import rewritten
 from tfrs_distill.export.retrieval_module import WholeTable
 from tfrs_distill.pipeline.compression.train_on import Compression
 from tfrs_distill.pipeline.recipe import Recipe
@@ -142,8 +142,8 @@ def quantized(model: bytes, table: tuple[Any, ...], dense: tuple[int, str], rows
             buffer.offset = buffer.size = 0
     for tensor in opened.subgraphs[0].tensors:
         if tensor.quantization is not None and tensor.quantization.details is not None:
-            tensor.quantization.scale = []  # or `_smallest` removes the scales of blocks
-    return _smallest(flatbuffer_utils.convert_object_to_bytearray(opened))
+            tensor.quantization.scale = []  # or `rewritten` removes the scales of blocks
+    return rewritten(flatbuffer_utils.convert_object_to_bytearray(opened))[0]
 
 
 @tf.function(experimental_implements="embedding_matmul", autograph=False)

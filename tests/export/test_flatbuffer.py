@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
+from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.python.schema_py_generated import BuiltinOperator, TensorType
 from tensorflow.lite.tools import flatbuffer_utils
 
@@ -118,6 +119,32 @@ def test_all_rows_are_computed_not_stored():
 def test_operators_that_litert_does_not_have_are_named():
     _, missing = file_of(lambda x: tf.math.digamma(tf.cast(x, tf.float32)))
     assert missing == ["Digamma"]
+
+
+def test_scales_of_blocks_are_kept_and_named_by_their_new_number():
+    weights = np.float32(RNG.normal(size=[2, 32]))
+    model, _ = file_of(lambda x: tf.cast(x, tf.float32)[None] @ tf.constant(weights))
+    opened = flatbuffer_utils.convert_bytearray_to_object(bytearray(model))
+    (graph,) = opened.subgraphs
+    for content in (b"never read", b"scales"):
+        buffer, tensor = schema.BufferT(), schema.TensorT()
+        buffer.data, tensor.shape = np.frombuffer(content, np.uint8), np.array([1], np.int32)
+        tensor.buffer = len(opened.buffers)
+        opened.buffers.append(buffer)
+        graph.tensors.append(tensor)
+    (held,) = (t for t in graph.tensors if sorted(t.shape) == [2, 32])
+    held.quantization = schema.QuantizationParametersT()
+    held.quantization.scale = np.ones(1, np.float32)
+    held.quantization.detailsType = schema.QuantizationDetails.BlockwiseQuantization
+    held.quantization.details = schema.BlockwiseQuantizationT()
+    held.quantization.details.scales = held.quantization.details.zeroPoints = len(graph.tensors) - 1
+    model, _ = rewritten(flatbuffer_utils.convert_object_to_bytearray(opened))
+    assert b"never read" not in model
+    again = flatbuffer_utils.convert_bytearray_to_object(bytearray(model))
+    tensors = again.subgraphs[0].tensors
+    (details,) = (t.quantization.details for t in tensors if t.quantization is not None)
+    assert details.scales == details.zeroPoints
+    assert bytes(again.buffers[tensors[details.scales].buffer].data) == b"scales"
 
 
 def test_equal_descriptions_are_written_once():

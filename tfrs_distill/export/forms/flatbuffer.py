@@ -120,12 +120,23 @@ def _remove_unread(model: Any) -> None:
 
     for number, graph in enumerate(model.subgraphs):
         graph.name = None
-        ends = [*graph.inputs.tolist(), *graph.outputs.tolist()]
-        read = {i for o in graph.operators for i in [*o.inputs.tolist(), *o.outputs.tolist()]}
-        kept = sorted({*ends, *read} - {-1})  # -1: an input that is left out
-        new = {-1: -1} | {tensor: place for place, tensor in enumerate(kept)}
-        for tensor in {*kept} - {*ends}:
+        for operator in graph.operators:
+            operator.opcodeIndex = used.index(operator.opcodeIndex)
+        ends = {*graph.inputs.tolist(), *graph.outputs.tolist()}
+        for tensor in {*range(len(graph.tensors))} - ends:
             graph.tensors[tensor].name = None
+        readers = [(graph, "inputs"), (graph, "outputs")]
+        readers += [(o, name) for o in graph.operators for name in ("inputs", "outputs")]
+        readers += _readers_of_scales(graph.tensors)
+        readers += _readers_of_ends(model, number)
+        read = {i for reader, name in readers for i in np.atleast_1d(getattr(reader, name))}
+        kept = sorted(read - {-1})  # -1: an input that is left out
+        new = {-1: -1} | {tensor: place for place, tensor in enumerate(kept)}
+        for reader, name in readers:
+            numbers = getattr(reader, name)
+            is_one = isinstance(numbers, int)
+            renumbered = new[numbers] if is_one else np.array([new[i] for i in numbers], np.int32)
+            setattr(reader, name, renumbered)
         graph.tensors = [graph.tensors[tensor] for tensor in kept]
         for tensor in graph.tensors:
             tensor.buffer = place_of(tensor.buffer)
@@ -133,17 +144,21 @@ def _remove_unread(model: Any) -> None:
                 tensor.quantization = None
             if np.array_equal(tensor.shapeSignature, tensor.shape):
                 tensor.shapeSignature = None
-        graph.inputs = np.array([new[i] for i in graph.inputs], np.int32)
-        graph.outputs = np.array([new[i] for i in graph.outputs], np.int32)
-        for operator in graph.operators:
-            operator.opcodeIndex = used.index(operator.opcodeIndex)
-            operator.inputs = np.array([new[i] for i in operator.inputs], np.int32)
-            operator.outputs = np.array([new[i] for i in operator.outputs], np.int32)
-        for signature in model.signatureDefs or []:
-            if signature.subgraphIndex == number:
-                for end in [*signature.inputs, *signature.outputs]:
-                    end.tensorIndex = new[end.tensorIndex]
     model.buffers = buffers
+
+
+def _readers_of_scales(tensors: list[Any]) -> list[tuple[Any, str]]:
+    """Return where tensors that are quantized in blocks name the tensors of their scales."""
+    details = [getattr(tensor.quantization, "details", None) for tensor in tensors]
+    names = ("scales", "zeroPoints")
+    return [(one, name) for one in details for name in names if hasattr(one, name)]
+
+
+def _readers_of_ends(model: Any, graph: int) -> list[tuple[Any, str]]:
+    """Return where the signatures of a graph name its inputs and outputs."""
+    signatures = [one for one in model.signatureDefs or [] if one.subgraphIndex == graph]
+    ends = [end for signature in signatures for end in [*signature.inputs, *signature.outputs]]
+    return [(end, "tensorIndex") for end in ends]
 
 
 def _share(model: Any) -> None:
