@@ -1,11 +1,11 @@
 """How small can a student get, and at what price?
 
     python benchmarks/compression.py [--part runs|files|million|zeros ...] [--quick] [--seeds 0 1 2]
-        [--recipe NAME] [--out DIR] [--json FILE]
+        [--recipe NAME] [--split SPLIT] [--untuned] [--out DIR] [--json FILE]
 
 `runs`: the student of a recipe over several seeds, each a whole run. Every candidate of the search
 of `tfrs-distill compress`, and 4-bit and 2-bit tables with one scale each, is compressed, exported
-and measured as a file, before and after fine-tuning with the teacher (`trained on` in the table).
+and measured as a file, before and after fine-tuning with the teacher (`trained on` in the table; `--untuned`: before).
 Candidates are chosen on validation, metrics are on test, intervals over users and seeds.
 Milliseconds are measured in one process with one thread, all files in turn. `files`: the file sizes
 of id-only students, also with fewer units and heads and with low-rank matrices. `million`: a
@@ -59,6 +59,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small runs, as a smoke test")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--recipe", default="movielens-100k", help="a built-in recipe or a file")
+    parser.add_argument("--split", help="such as leave-one-out; default: the recipe's")
+    parser.add_argument("--untuned", action="store_true", help="without fine-tuning")
     parser.add_argument("--out", type=Path, default=Path("saved_models/benchmarks"))
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -77,9 +79,12 @@ def main() -> None:
 def runs(arguments: argparse.Namespace) -> list[Row]:
     """The result rows of a recipe's students."""
     recipe = Recipe.load(arguments.recipe)
+    if arguments.split is not None:
+        data = replace(recipe.data, split=arguments.split)
+        recipe = replace(recipe, name=f"{recipe.name}-{arguments.split}", data=data)
     recipe = recipe.quick() if arguments.quick else recipe
     seeds = arguments.seeds[:1] if arguments.quick else arguments.seeds
-    measured = [_of_seed(recipe, seed, arguments.out) for seed in seeds]
+    measured = [_of_seed(recipe, seed, arguments.out, not arguments.untuned) for seed in seeds]
     names = list(measured[0])
     print("\n| student | bytes | validation | test | kept (95 %) | before | ms p50 | p95 |")
     print("|---|---|---|---|---|---|---|---|")
@@ -134,7 +139,7 @@ def runs(arguments: argparse.Namespace) -> list[Row]:
 SHOWN = ("bytes", "validation", "untuned", "p50", "p95")
 
 
-def _of_seed(recipe: Any, seed: int, out: Path) -> dict[str, dict[str, Any]]:
+def _of_seed(recipe: Any, seed: int, out: Path, tunes: bool) -> dict[str, dict[str, Any]]:
     """Every student of one seed: bytes, validation, each test user's NDCG, milliseconds."""
     progress = TerminalProgress()
     seeded = replace(recipe, seed=seed, name=f"{recipe.name}-seed-{seed}")
@@ -163,7 +168,8 @@ def _of_seed(recipe: Any, seed: int, out: Path) -> dict[str, dict[str, Any]]:
     )
     with search.lock():
         points = search.measure(candidates)
-        points += search.tune([point for point in points if point.methods in tuned])
+        if tunes:
+            points += search.tune([point for point in points if point.methods in tuned])
     test = splits.test
     timed = _latencies(points, test.histories[:NUM_TIMED])
     keras = evaluate(ModelScorer(this.student), test, k=recipe.evaluation.k)
