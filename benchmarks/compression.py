@@ -5,12 +5,12 @@
 
 `runs`: the student of a recipe over several seeds, each a whole run. Every candidate of the search
 of `tfrs-distill compress`, and 4-bit and 2-bit tables with one scale each, is compressed, exported
-and measured as a file, before and after fine-tuning with the teacher (`trained on` in the table; `--untuned`: before).
-Candidates are chosen on validation, metrics are on test, intervals over users and seeds.
-Milliseconds are measured in one process with one thread, all files in turn. `files`: the file sizes
-of id-only students, also with fewer units and heads and with low-rank matrices. `million`: a
-planted catalogue of 1,000,000 items of width 64. `zeros`: whether pruned weights make a file
-smaller or faster. Runs and points that are on disk are not made again.
+and measured as a file, before and after fine-tuning with the teacher (`trained on` in the table;
+with `--untuned` only before). Candidates are chosen on validation, metrics are on test, intervals
+over users and seeds. Milliseconds are measured in one process with one thread, all files in turn.
+`files`: the file sizes of id-only students, also with fewer units and heads and with low-rank
+matrices. `million`: a planted catalogue of 1,000,000 items of width 64. `zeros`: whether pruned
+weights make a file smaller or faster. Runs and points that are on disk are not made again.
 """
 
 from __future__ import annotations
