@@ -22,7 +22,7 @@ def stored_constant(values: Any) -> tf.Tensor:
     Args:
         values: a tensor created outside of the graph, so that a file has it once.
     """
-    return _call(CONSTANT, lambda values: tf.identity(values))(values)
+    return _constant(values)
 
 
 def stored_codes(codes: tf.Tensor, bits: int, scale: float = 1.0) -> tf.Tensor:
@@ -55,3 +55,6 @@ def _call(name: str, compute: Callable[[tf.Tensor], tf.Tensor]) -> Any:
     """Return a function that the converter takes for an operator of this name."""
     implements = f'name: "{name}" attr {{ key: "tfl_fusable_op" value {{ b: true }} }}'
     return tf.function(compute, experimental_implements=implements, autograph=False)
+
+
+_constant = _call(CONSTANT, lambda values: tf.identity(values))

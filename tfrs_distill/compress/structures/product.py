@@ -75,17 +75,18 @@ class Product(Structure):
         number, size = self.numbers
         books, latent = parts["codebooks"].gather(None), parts["latent"].gather(rows)
         entries = tf.gather(books, self._nearest(books, latent) + size * tf.range(number))
-        found = tf.reshape(entries, tf.shape(latent)) + latent - tf.stop_gradient(latent)
+        found = tf.reshape(entries, tf.shape(latent)) + (latent - tf.stop_gradient(latent))
         return found[:, : self.dim]
 
     def _nearest(self, books: tf.Tensor, latent: tf.Tensor) -> tf.Tensor:
         """Return the codes of latent rows: int32 [num_rows, number]."""
-        number, size = self.numbers
-        books = tf.reshape(books, [number, size, self.width])
-        parts = tf.transpose(tf.reshape(latent, [-1, number, self.width]), [1, 0, 2])
-        products = tf.matmul(parts, books, transpose_b=True)
-        distances = tf.reduce_sum(tf.square(books), axis=2)[:, None] - 2.0 * products
-        return tf.transpose(tf.argmin(distances, axis=2, output_type=tf.int32))
+        number, codes = self.numbers[0], []
+        # One piece at a time: the distances take 4 bytes per row and entry.
+        for piece, book in zip(tf.split(latent, number, axis=1), tf.split(books, number)):
+            squares = tf.reduce_sum(tf.square(book), axis=1)
+            distances = squares - 2.0 * tf.matmul(piece, book, transpose_b=True)
+            codes.append(tf.argmin(distances, axis=1, output_type=tf.int32))
+        return tf.stack(codes, axis=1)
 
     @property
     def num_indices(self) -> int:
