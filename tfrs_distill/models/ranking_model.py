@@ -19,7 +19,6 @@ from tfrs_distill.models.features import (
 from tfrs_distill.models.features.table import TableFeature
 from tfrs_distill.models.multi_task_model import MultiTaskModel
 from tfrs_distill.models.seeded import seeded
-from tfrs_distill.models.stored_constant import all_rows
 from tfrs_distill.models.student_outputs import Head, StudentOutputs
 from tfrs_distill.models.task_balance import TaskBalance
 from tfrs_distill.models.tasks import NextItem, RankingTask
@@ -195,7 +194,8 @@ class RankingModel(MultiTaskModel):
             if isinstance(task, NextItem):
                 items, histories = _compared_features(task, self.features)
                 query = encoded[histories.name][:, : histories.query_dim]
-                indices = 1 + all_rows(items.num_items)
+                # Computed when the graph runs: a converter would store all rows of the catalogue.
+                indices = tf.range(1, 1 + items.num_items + tf.minimum(tf.shape(query)[0], 0))
                 catalogue = items.embed(indices, training=training)
                 logits = head(query, catalogue, batch[columns.HISTORY])
             else:
