@@ -189,12 +189,13 @@ class Once:
     """An object of the format that is written at most once: a reference may be used again."""
 
     def __init__(self, part: Any) -> None:
-        self.part, self.place = part, None
+        self.part = part
+        self.place: int | None = None
 
     def Pack(self, builder: flatbuffers.Builder) -> int:  # noqa: N802 (of the format's objects)
         """Write the object, or return where it is."""
         if self.place is None:
-            self.place = self.part.Pack(builder)
+            self.place = int(self.part.Pack(builder))
         return self.place
 
 
