@@ -17,10 +17,11 @@ RNG = np.random.default_rng(0)
 TYPES = {8: TensorType.INT8, 4: TensorType.INT4, 2: TensorType.INT2}
 
 
-def file_of(function, *, optimizations=()):
+def file_of(function, *, layer=None, optimizations=()):
     """A rewritten file of a function of `x`, int32 [n]; and the names of missing operators."""
     spec = tf.TensorSpec([None], tf.int32, name="x")
     module = tf.Module()
+    module.layer = layer
     module.serve_it = tf.function(
         lambda x: {"found": function(x)}, input_signature=[spec], autograph=False
     )
@@ -119,6 +120,21 @@ def test_all_rows_are_computed_not_stored():
 def test_operators_that_litert_does_not_have_are_named():
     _, missing = file_of(lambda x: tf.math.digamma(tf.cast(x, tf.float32)))
     assert missing == ["Digamma"]
+
+
+@pytest.mark.parametrize("length", [6, -1])
+def test_recurrent_layers_and_their_loops_stay_the_same(length):
+    layer = tf.keras.layers.LSTM(3)
+    layer(tf.zeros([1, 6, 2]))
+
+    def encode(x):
+        steps = tf.stack([tf.sin(tf.cast(x, tf.float32)), tf.cast(x, tf.float32)], axis=-1)
+        return layer(tf.reshape(steps, [1, length, 2]))
+
+    model, missing = file_of(encode, layer=layer)
+    assert not missing
+    x = np.arange(6) - 2
+    np.testing.assert_allclose(run(model, x), encode(tf.constant(x)), rtol=1e-4, atol=1e-5)
 
 
 def test_scales_of_blocks_are_kept_and_named_by_their_new_number():

@@ -47,7 +47,8 @@ def _store_constants(model: Any, graph: Any) -> None:
     unpacked: dict[tuple[int, str], int] = {}
     operators = []
     for operator in graph.operators:
-        operator.inputs = np.array([same.get(i, i) for i in operator.inputs], np.int32)
+        if operator.inputs is not None:
+            operator.inputs = np.array([same.get(i, i) for i in operator.inputs], np.int32)
         name, *numbers = _custom_code(model, operator).split(":")
         if name not in (CONSTANT, CODES):
             operators.append(operator)
@@ -126,7 +127,9 @@ def _remove_unread(model: Any) -> None:
         for tensor in {*range(len(graph.tensors))} - ends:
             graph.tensors[tensor].name = None
         readers = [(graph, "inputs"), (graph, "outputs")]
-        readers += [(o, name) for o in graph.operators for name in ("inputs", "outputs")]
+        for operator in graph.operators:
+            names = ("inputs", "outputs", "intermediates")
+            readers += [(operator, n) for n in names if getattr(operator, n) is not None]
         readers += _readers_of_scales(graph.tensors)
         readers += _readers_of_ends(model, number)
         read = {i for reader, name in readers for i in np.atleast_1d(getattr(reader, name))}
