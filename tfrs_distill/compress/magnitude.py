@@ -32,10 +32,10 @@ class MagnitudePruning(tf.keras.callbacks.Callback):
     continues at the same step. Logs the share of zeros, `sparsity`, at the end of each epoch.
     Weights that another callback restores from an earlier epoch have that epoch's zeros.
 
-    Zeros make a `.tflite` file neither smaller nor faster unless the converter encodes them
-    (`tf.lite.Optimize.EXPERIMENTAL_SPARSITY`), and in LiteRT faster only in blocks: for five layers
-    with 80 % zeros, single weights took 0.3 of the bytes and the same time, blocks of (4, 1) 0.2 of
-    the bytes and less than half of the time (`benchmarks/compression.py --part zeros`). 8 bits take
+    Zeros make a `.tflite` file smaller only if the converter encodes them
+    (`tf.lite.Optimize.EXPERIMENTAL_SPARSITY`), and in LiteRT not reliably faster: for five layers
+    with 80 % zeros, single weights took 0.3 and blocks of (4, 1) 0.2 of the bytes, and both about
+    the same time as no zeros (`benchmarks/compression.py --part zeros`). 8 bits take
     a quarter of the bytes of any kernel. Do not combine the two: LiteRT 2.3 refuses the file, or
     computes wrong numbers from it. A small student gains least, because its item table is not
     pruned.
