@@ -131,6 +131,13 @@ def test_product_has_the_nearest_entries():
             np.testing.assert_allclose(values[piece], books[place, nearest], rtol=1e-6)
 
 
+def test_padding_of_a_product_does_not_choose_the_codes():
+    structure = STRUCTURES["product"](2, 3, 2, 2)  # two pieces of two columns, the last is padding
+    books = tf.constant([[0.0, 0.0], [9.0, 9.0], [1.0, 7.0], [2.0, 0.5]])
+    parts = {"codebooks": Tensor(books), "latent": Tensor(tf.constant([[0.0, 0.0, 1.1, 0.0]] * 2))}
+    assert structure.assigned(parts)["codes"].numpy().tolist() == [[0, 0]] * 2
+
+
 def test_training_moves_the_codes_and_the_codebooks_of_a_product():
     structure = STRUCTURES["product"](2, 2, 2, 2)  # two rows of two pieces, two entries each
     books = tf.Variable([[0.0], [1.0], [5.0], [7.0]])

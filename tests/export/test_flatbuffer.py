@@ -98,6 +98,13 @@ def test_a_constant_is_held_in_place_of_what_is_computed_from_it():
     np.testing.assert_array_equal(run(model, [1, 2, 3]), expected)
 
 
+def test_a_constant_can_be_an_output():
+    stored = tf.constant([3, 5], tf.int32)
+    model, missing = file_of(lambda x: stored_constant(stored))
+    assert not missing
+    np.testing.assert_array_equal(run(model, [1]), [3, 5])
+
+
 def test_a_constant_keeps_32_bits_in_a_quantized_file():
     weights = np.float32(RNG.normal(size=[64, 64]))
     stored = tf.constant(weights)

@@ -131,7 +131,7 @@ class CompressedTable(tf.keras.layers.Layer):
             if name in self.structure.latent:
                 continue
             if name in self.log_scales:
-                scales, least = self.log_scales[name].numpy(), float(self.least[name])
+                scales, least = self.log_scales[name].numpy(), float(self.least[name].numpy())
                 parts[name] = PackedTable(values.numpy(), scales, least, self.methods.bits)
             elif name in self.structure.exact:
                 parts[name] = Exact(tf.constant(values.numpy()))

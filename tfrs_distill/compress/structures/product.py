@@ -82,7 +82,10 @@ class Product(Structure):
         """Return the codes of latent rows: int32 [num_rows, number]."""
         number, codes = self.numbers[0], []
         # One piece at a time: the distances take 4 bytes per row and entry.
-        for piece, book in zip(tf.split(latent, number, axis=1), tf.split(books, number)):
+        for place, book in enumerate(tf.split(books, number)):
+            first = place * self.width
+            piece = latent[:, first : min(first + self.width, self.dim)]  # without padding,
+            book = book[:, : piece.shape[1]]  # which is not 0 in few bits
             squares = tf.reduce_sum(tf.square(book), axis=1)
             distances = squares - 2.0 * tf.matmul(piece, book, transpose_b=True)
             codes.append(tf.argmin(distances, axis=1, output_type=tf.int32))

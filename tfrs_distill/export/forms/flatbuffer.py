@@ -31,8 +31,8 @@ def rewritten(model: bytes) -> tuple[bytes, list[str]]:
     tensors without contents.
     """
     opened = flatbuffer_utils.convert_bytearray_to_object(bytearray(model))
-    for graph in opened.subgraphs:
-        _store_constants(opened, graph)
+    for number, graph in enumerate(opened.subgraphs):
+        _store_constants(opened, graph, number)
     _remove_unread(opened)
     _share(opened)
     builder = SharingBuilder(1024)
@@ -41,19 +41,20 @@ def rewritten(model: bytes) -> tuple[bytes, list[str]]:
     return bytes(builder.Output()), sorted(custom)
 
 
-def _store_constants(model: Any, graph: Any) -> None:
+def _store_constants(model: Any, graph: Any, number: int) -> None:
     """Replace the calls of `tfrs_distill.models.stored_constant` in a graph."""
     same: dict[int, int] = {}  # what each removed result is equal to
     unpacked: dict[tuple[int, str], int] = {}
     operators = []
     for operator in graph.operators:
-        if operator.inputs is not None:
-            operator.inputs = np.array([same.get(i, i) for i in operator.inputs], np.int32)
+        given = [] if operator.inputs is None else operator.inputs.tolist()
+        inputs = [same.get(i, i) for i in given]
+        operator.inputs = np.array(inputs, np.int32)
         name, *numbers = _custom_code(model, operator).split(":")
         if name not in (CONSTANT, CODES):
             operators.append(operator)
             continue
-        (source,), (result,) = operator.inputs.tolist(), operator.outputs.tolist()
+        (source,), (result,) = inputs, operator.outputs.tolist()
         call = (source, ":".join(numbers))
         if name == CONSTANT:
             same[result] = source
@@ -67,6 +68,8 @@ def _store_constants(model: Any, graph: Any) -> None:
             operators.append(operator)
     graph.operators = operators
     graph.outputs = np.array([same.get(i, i) for i in graph.outputs], np.int32)
+    for end, name in _readers_of_ends(model, number):
+        setattr(end, name, same.get(getattr(end, name), getattr(end, name)))
 
 
 def _custom_code(model: Any, operator: Any) -> str:
