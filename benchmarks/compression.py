@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from retrieval import with_split
 from rows import Row, publish, row
 
 from tfrs_distill import pipeline
@@ -79,10 +80,7 @@ def main() -> None:
 def runs(arguments: argparse.Namespace) -> list[Row]:
     """The result rows of a recipe's students."""
     recipe = Recipe.load(arguments.recipe)
-    if arguments.split is not None:
-        data = replace(recipe.data, split=arguments.split)
-        recipe = replace(recipe, name=f"{recipe.name}-{arguments.split}", data=data)
-    recipe = recipe.quick() if arguments.quick else recipe
+    recipe = with_split(recipe.quick() if arguments.quick else recipe, arguments.split)
     seeds = arguments.seeds[:1] if arguments.quick else arguments.seeds
     measured = [_of_seed(recipe, seed, arguments.out, not arguments.untuned) for seed in seeds]
     names = list(measured[0])

@@ -68,10 +68,7 @@ def main() -> None:
     recipe = recipe.quick() if arguments.quick else recipe
     controls = tuple(arguments.controls)
     recipe = replace(recipe, training=replace(recipe.training, controls=controls))
-    if arguments.split is not None:
-        name = f"{recipe.name}-{arguments.split}"
-        data = replace(recipe.data, split=arguments.split)
-        recipe = replace(recipe, name=name, data=data)
+    recipe = with_split(recipe, arguments.split)
     folders = []
     for seed in arguments.seeds:
         seeded = replace(recipe, seed=seed, name=f"{recipe.name}-seed-{seed}")
@@ -82,6 +79,14 @@ def main() -> None:
     print(table(report))
     print(f"\n{report['verdict']}\n\n{limits_of_split(report)}")
     publish(goals(report, GOALS.get((recipe.data.source, recipe.data.split), {})), arguments.json)
+
+
+def with_split(recipe: Recipe, split: str | None) -> Recipe:
+    """A recipe with another split, and a run folder of its own; None for the recipe's split."""
+    if split is None:
+        return recipe
+    data = replace(recipe.data, split=split)
+    return replace(recipe, name=f"{recipe.name}-{split}", data=data)
 
 
 def table(report: dict) -> str:

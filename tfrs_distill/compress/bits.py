@@ -110,13 +110,11 @@ class PackedTable:
 
     def gather(self, rows: tf.Tensor | None) -> tf.Tensor:
         """Rows by index: int32 `[...]` to float32 `[..., dim]`; None for all rows."""
-        if len(self.exponents) > 1:
-            numbers = take(stored_codes(self.codes, self.bits), rows) + 0.5
-            return numbers * self._scales_of_rows(rows)
-        if self.exponents.size > 1:
-            return (take(stored_codes(self.codes, self.bits), rows) + 0.5) * self._scales
-        scale = float(self._scales[0])
-        return take(stored_codes(self.codes, self.bits, scale), rows) + 0.5 * scale
+        if self.exponents.size == 1:
+            scale = float(self._scales[0])
+            return take(stored_codes(self.codes, self.bits, scale), rows) + 0.5 * scale
+        scales = self._scales_of_rows(rows) if len(self.exponents) > 1 else self._scales
+        return (take(stored_codes(self.codes, self.bits), rows) + 0.5) * scales
 
     def scores(self, queries: tf.Tensor) -> tf.Tensor:
         """Dot products with all rows, which are not computed: float32 [num_queries, num_rows].

@@ -137,7 +137,7 @@ class HistoryFeature(RankingFeature):
         known = (history > columns.PADDING) & (history <= self.item_feature.num_items)
         width = tf.shape(history)[1]
         places = tf.where(known, tf.range(1, width + 1)[None, :], 0)
-        return last_items(places, self.max_history, width) - 1
+        return last_items(places, self.max_history, None) - 1
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that build an equal layer."""
