@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfrs_distill.compress.compressed_table import CompressedTable
 from tfrs_distill.compress.k_means import k_means
+from tfrs_distill.compress.methods import Methods
 from tfrs_distill.compress.structures import STRUCTURES
 from tfrs_distill.compress.structures.structure import Exact, Indices, Tensor
 from tfrs_distill.errors import InputError
@@ -136,6 +138,16 @@ def test_padding_of_a_product_does_not_choose_the_codes():
     books = tf.constant([[0.0, 0.0], [9.0, 9.0], [1.0, 7.0], [2.0, 0.5]])
     parts = {"codebooks": Tensor(books), "latent": Tensor(tf.constant([[0.0, 0.0, 1.1, 0.0]] * 2))}
     assert structure.assigned(parts)["codes"].numpy().tolist() == [[0, 0]] * 2
+
+
+def test_a_table_that_was_saved_with_other_parts_is_refused():
+    config = CompressedTable(ROWS, DIM, Methods.of(["product:3:8"])).get_config()
+    assert CompressedTable.from_config(config).get_config() == config
+    with pytest.raises(InputError, match="parts codebooks, latent. Received: codebooks, codes"):
+        CompressedTable.from_config(config | {"parts": ["codebooks", "codes"]})
+    del config["parts"]  # as long as codes were not trained
+    with pytest.raises(InputError, match="Received: none, saved by another version.*Compress"):
+        CompressedTable.from_config(config)
 
 
 def test_training_moves_the_codes_and_the_codebooks_of_a_product():

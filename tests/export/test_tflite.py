@@ -285,6 +285,17 @@ def test_refuses_operators_that_litert_does_not_have(tmp_path, capfd, operator, 
     assert capfd.readouterr().err == ""
 
 
+def test_refuses_loops_that_the_converter_does_not_support(tmp_path):
+    class Recurrent(PlantedStudent):
+        def encode_histories(self, history):
+            queries = super().encode_histories(history)
+            return tf.scan(lambda state, query: state + query, tf.transpose(queries))
+
+    with pytest.raises(InputError, match="(?s)The student cannot be converted.*such as a loop"):
+        to_tflite(Recurrent(), tmp_path / "s.tflite", CATALOGUE)
+    assert os.listdir(tmp_path) == []
+
+
 def with_an_unknown_version(model):
     opened = flatbuffer_utils.convert_bytearray_to_object(model)
     opened.operatorCodes[0].version = 99

@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_distill.errors import InputError, first_line
+from tfrs_distill.export.forms.tflite import converted
 from tfrs_distill.files import whole_file, whole_folder
 from tfrs_distill.serving.interpreter import TFLiteModel
 from tfrs_distill.serving.quiet import quiet_stderr
@@ -486,16 +487,8 @@ def _converted(encoder: TextEncoder, shape: list[int | None], quantization: Quan
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         if quantization == "int8":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        try:
-            return bytes(converter.convert())
-        except Exception as error:  # its class is private to TensorFlow
-            if "NEEDS_FLEX_OPS" not in str(error) and "NEEDS_CUSTOM_OPS" not in str(error):
-                raise
-            raise InputError(
-                f"The encoder in {encoder.folder}, a {type(encoder.model).__name__}, cannot be "
-                "converted to a .tflite file: LiteRT has no built-in operator for a part of it. "
-                f"Keep it in TensorFlow. TensorFlow says: {first_line(error)}"
-            ) from error
+        what = f"The encoder in {encoder.folder}, a {type(encoder.model).__name__},"
+        return converted(converter, what)
 
 
 def _pool(hidden: tf.Tensor, attention_mask: tf.Tensor, pooling: Pooling) -> tf.Tensor:

@@ -26,6 +26,7 @@ from tfrs_distill.compress.structures.structure import (
     Parts,
     Tensor,
 )
+from tfrs_distill.errors import InputError
 
 
 @tf.keras.utils.register_keras_serializable("tfrs_distill")
@@ -145,12 +146,32 @@ class CompressedTable(tf.keras.layers.Layer):
             "num_rows": self.num_rows,
             "dim": self.dim,
             "methods": dataclasses.asdict(self.methods),
+            "parts": self._part_names,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> CompressedTable:
-        """Build a layer whose parts are 0 until its weights are loaded."""
-        return cls(**(config | {"methods": Methods.from_config(config["methods"])}))
+        """Build a layer whose parts are 0 until its weights are loaded.
+
+        Raises:
+            InputError: another version of this package saved the layer, with other parts.
+        """
+        saved = config.get("parts", [])
+        given = {name: value for name, value in config.items() if name != "parts"}
+        layer = cls(**(given | {"methods": Methods.from_config(config["methods"])}))
+        if list(saved) != layer._part_names:
+            raise InputError(
+                f"This compressed table needs the parts {', '.join(layer._part_names)}. Received: "
+                f"{', '.join(saved) or 'none'}, saved by another version of tfrs_distill. Compress "
+                "the student again."
+            )
+        return layer
+
+    @property
+    def _part_names(self) -> list[str]:
+        """The names of the weights: Keras loads them by position."""
+        scales = [f"{name}_log_scales" for name in self.log_scales]
+        return [*self.floats, *scales, *self.integers]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.lite.python.convert import ConverterError
 
-from tfrs_distill.errors import InputError
+from tfrs_distill.errors import InputError, first_line
 from tfrs_distill.export.forms.flatbuffer import rewritten
 from tfrs_distill.export.forms.form import Arrays, ExportForm, ServedModule
 from tfrs_distill.files import whole_file
@@ -40,8 +41,8 @@ def write_tflite(module: ServedModule, saved_model: Path, path: Path, quantizati
         quantization: see `to_tflite`.
 
     Raises:
-        InputError: LiteRT has no built-in operator for a part of the student, cannot run the
-            converted file, or computes other outputs in float32.
+        InputError: LiteRT has no built-in operator for a part of the student, TensorFlow cannot
+            convert it, LiteRT cannot run the file, or it computes other outputs in float32.
     """
     inputs = module.example_inputs
     with quiet_stderr():
@@ -58,7 +59,7 @@ def write_tflite(module: ServedModule, saved_model: Path, path: Path, quantizati
             # The matrix product can use one scale per row, but the lookup needs a single scale: the
             # file would hold the table twice.
             converter._experimental_disable_per_channel_quantization_for_dense_layers = True
-        model, missing = rewritten(converter.convert())
+        model, missing = rewritten(converted(converter, "The student"))
     if missing:
         raise InputError(
             "The student cannot be converted to a .tflite file: LiteRT has no built-in operator "
@@ -70,6 +71,26 @@ def write_tflite(module: ServedModule, saved_model: Path, path: Path, quantizati
     outputs = _run(path, inputs, module.part)
     if quantization == "float32":
         _check_outputs(outputs, module)
+
+
+def converted(converter: tf.lite.TFLiteConverter, what: str) -> bytes:
+    """Return the content of a model's `.tflite` file.
+
+    Args:
+        converter: converts the model.
+        what: the model, in the message.
+
+    Raises:
+        InputError: the converter does not support a part of the model.
+    """
+    try:
+        return bytes(converter.convert())
+    except ConverterError as error:
+        raise InputError(
+            f"{what} cannot be converted to a .tflite file: TensorFlow's converter does not "
+            "support a part of it, such as a loop that collects its results. Write that part "
+            f"differently, or keep a SavedModel. TensorFlow says: {first_line(error)}"
+        ) from error
 
 
 def _run(path: Path, inputs: Mapping[str, Arrays], part: str) -> dict[str, dict[str, np.ndarray]]:
