@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tfrs_distill import cli, pipeline
+from tfrs_distill.cli.commands import recommend
 from tfrs_distill.errors import InputError, MissingExtraError
 from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.pipeline.recipe.recipe import _built_in
@@ -395,7 +396,7 @@ def test_recommend_to_a_new_user_by_attributes(reads_plans, capsys, arguments, b
 
 
 def test_of_many_known_values_the_first_are_named(reads_plans, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "SHOWN_VALUES", 1)
+    monkeypatch.setattr(recommend, "SHOWN_VALUES", 1)
     assert cli.main(["recommend", reads_plans, "--attribute", "plan=silver"]) == 0
     assert capsys.readouterr().err.endswith("known values: free and 1 more\n")
 

@@ -1,0 +1,1 @@
+"""The commands of `tfrs-distill`, one file each."""
