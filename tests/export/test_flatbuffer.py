@@ -64,8 +64,12 @@ def test_codes_are_read_from_few_bits(bits, shape):
     np.testing.assert_array_equal(run(model, [4, 0, 1]), 0.25 * codes[[4, 0, 1]])
     (first, held), (second, _) = operators(model)
     assert (first, second, held) == ("DEQUANTIZE", "GATHER", [(TYPES[bits], shape)])
-    buffers = flatbuffer_utils.convert_bytearray_to_object(bytearray(model)).buffers
-    assert [len(b.data) for b in buffers[1:]] == [-(-codes.size * bits // 8)]
+    opened = flatbuffer_utils.convert_bytearray_to_object(bytearray(model))
+    assert [len(b.data) for b in opened.buffers[1:]] == [-(-codes.size * bits // 8)]
+    # TensorFlow's op_version.cc: DEQUANTIZE of INT4 came with version 6. Older ones read bytes.
+    versions = {code.builtinCode: code.version for code in opened.operatorCodes}
+    assert versions[BuiltinOperator.DEQUANTIZE] == 6
+    assert opened.metadata is None
     # In TensorFlow, and so in a SavedModel, it is the same.
     np.testing.assert_array_equal(stored_codes(stored, bits, 0.25), 0.25 * codes)
 
@@ -103,6 +107,11 @@ def test_a_constant_can_be_an_output():
     model, missing = file_of(lambda x: stored_constant(stored))
     assert not missing
     np.testing.assert_array_equal(run(model, [1]), [3, 5])
+    interpreter = Interpreter(model_content=model)  # without the signature
+    interpreter.allocate_tensors()
+    interpreter.invoke()
+    (output,) = interpreter.get_output_details()
+    np.testing.assert_array_equal(interpreter.get_tensor(output["index"]), [3, 5])
 
 
 def test_a_constant_keeps_32_bits_in_a_quantized_file():
@@ -187,4 +196,4 @@ def test_equal_descriptions_are_written_once():
     np.testing.assert_array_equal(run(long, [2, -5]), x)
     # A step has 2 operators, 2 results and a constant: with a description for each result, and
     # options for each operator, it took 208 bytes.
-    assert (len(long) - len(short)) / 100 < 180
+    assert (len(long) - len(short)) / 100 < 140
