@@ -1,5 +1,6 @@
 """New tables of an update: the rows that count, and what they weigh beside those of the run."""
 
+import hashlib
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from tfrs_distill.errors import InputError
 from tfrs_distill.files import files_sha256
 from tfrs_distill.pipeline.data import RetrievalData
 from tfrs_distill.pipeline.recipe import Recipe
-from tfrs_distill.pipeline.source import tables_sha256
+from tfrs_distill.pipeline.source import table_sha256
 from tfrs_distill.pipeline.updates.new_data import joined_data
 
 # Each of two users rated ten items in order of time, with 2, 4, 2, 4, ...: the mean is 3.
@@ -76,6 +77,7 @@ def test_the_files_of_a_folder_identify_it(tmp_path):
     files = [tmp_path / "new" / name for name in ("a.csv", "b.csv")]
     for file in files:
         file.write_text(file.name)
-    assert tables_sha256([str(tmp_path / "new")]) == files_sha256(files)
+    assert table_sha256(str(tmp_path / "new")) == files_sha256(files)
+    assert table_sha256(str(files[0])) == hashlib.sha256(b"a.csv").hexdigest()  # by any name
     with pytest.raises(InputError, match="no.csv does not exist"):
-        tables_sha256([str(tmp_path / "no.csv")])
+        table_sha256(str(tmp_path / "no.csv"))

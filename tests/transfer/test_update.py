@@ -168,8 +168,11 @@ def test_an_update_resumes_and_another_follows_it(run, tables, monkeypatch, caps
     result = " ".join(capsys.readouterr().out.split())
     assert " 0 new items" in result and f"Published: {run / '3'}" in result
     assert "users without new data" in result
-    with pytest.raises(InputError, match=r"Version 3 .* was published with the same tables"):
-        pipeline.update(run, second)
+    copy = shutil.copy(first, run.parent / "copy.csv")
+    (old,) = Recipe.from_toml(run / "recipe.toml").data.interactions
+    for table, part in ((second, "version 3"), (copy, "version 2"), (old, "the data")):
+        with pytest.raises(InputError, match=rf"\.csv is in {part} of .* would count twice"):
+            pipeline.update(run, table)
     later = Recommender.load(run / "3")
     assert later.artefact.item_ids == new.artefact.item_ids
     found = json.loads((run / "updates" / "3" / "update.json").read_text())

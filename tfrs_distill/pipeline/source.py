@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +29,7 @@ from tfrs_distill.data.tables.read import TableFacts, interactions_of_tables
 from tfrs_distill.data.tables.roles import ATTRIBUTE, GROUP
 from tfrs_distill.data.tables.users_table import can_be_groups, read_user_columns, read_user_groups
 from tfrs_distill.errors import InputError
-from tfrs_distill.files import files_sha256
+from tfrs_distill.files import file_sha256, files_sha256
 from tfrs_distill.pipeline.data import PROTOCOLS, KnownUsers, RankingData, RetrievalData
 from tfrs_distill.pipeline.recipe import RankingRecipe, RetrievalRecipe
 from tfrs_distill.pipeline.recipe.sections import (
@@ -52,27 +52,23 @@ def source_fingerprint(recipe: RetrievalRecipe | RankingRecipe) -> str:
     """The identity of the data: the source's name, or the content of the given files."""
     if recipe.data.interactions:
         users = getattr(recipe.data, "users", ())
-        return tables_sha256([*recipe.data.interactions, *recipe.data.items, *users])
-    return _content(recipe.data.folder) if recipe.data.folder else recipe.data.source
+        tables = [*recipe.data.interactions, *recipe.data.items, *users]
+        return "".join(map(table_sha256, tables))
+    return table_sha256(recipe.data.folder) if recipe.data.folder else recipe.data.source
 
 
-def tables_sha256(tables: Iterable[str]) -> str:
-    """Return the sha256 of the content of each file or folder, joined.
+def table_sha256(table: str) -> str:
+    """Return the sha256 of a file's content, or of the files of a folder.
 
     Raises:
-        InputError: one of them does not exist.
+        InputError: it does not exist.
     """
-    return "".join(map(_content, tables))
-
-
-def _content(folder: str) -> str:
-    """The sha256 of the content of a file or of a folder's files."""
-    path = Path(folder)
+    path = Path(table)
     if not path.exists():
         raise InputError(f"{path} does not exist. Give a file or a folder with the data.")
-    return files_sha256(
-        [path] if path.is_file() else sorted(f for f in path.glob("*") if f.is_file())
-    )
+    if path.is_file():
+        return file_sha256(path)
+    return files_sha256(sorted(f for f in path.glob("*") if f.is_file()))
 
 
 def read_data(recipe: RetrievalRecipe | RankingRecipe) -> RetrievalData | RankingData:

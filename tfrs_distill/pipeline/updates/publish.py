@@ -14,6 +14,7 @@ from tfrs_distill.files import locked, whole_folder, write_json
 from tfrs_distill.pipeline.recipe import Recipe, RetrievalRecipe
 from tfrs_distill.pipeline.recipe.sections import COLD_ITEMS, RANDOM
 from tfrs_distill.pipeline.run_folder import Run
+from tfrs_distill.pipeline.source import table_sha256
 from tfrs_distill.pipeline.stage import NOTE, note_of_finished
 from tfrs_distill.pipeline.stages.export import export_stage
 from tfrs_distill.pipeline.teacher_kinds import EnsembleOf
@@ -81,12 +82,7 @@ def _update(
         dict(columns),
         max_drop,
     )
-    added = note_of_finished(earlier.stages.folder / "data") or {}
-    if added.get("result", {}).get(TABLES) == work.tables:
-        raise InputError(
-            f"Version {last} of {folder} was published with the same tables: their interactions "
-            "are in it already and would count twice. Give the tables of later interactions."
-        )
+    _check_tables(folder, work)
     run.stages.run([work.data_stage(), work.student_stage(), work.check_stage()])
     checked = run.result("check")
     facts = {
@@ -106,6 +102,21 @@ def _update(
     if checked["worse"]:
         raise InputError(_refusal(facts, checked["worse"], max_drop))
     return facts
+
+
+def _check_tables(folder: Path, work: Update) -> None:
+    """Raise an `InputError` if a table of new interactions is part of the run already."""
+    tables = work.first.recipe.data.interactions
+    known = {table_sha256(table): "the data" for table in tables if Path(table).exists()}
+    for version in _published(folder):
+        note = note_of_finished(folder / UPDATES / str(version) / "stages" / "data") or {}
+        known |= dict.fromkeys(note.get("result", {}).get(TABLES, []), f"version {version}")
+    for table, content in zip(work.interactions, work.tables):
+        if content in known:
+            raise InputError(
+                f"{table} is in {known[content]} of {folder} already: its interactions would count "
+                "twice. Give the tables of later interactions."
+            )
 
 
 def _refusal(facts: dict[str, Any], worse: list[list[str]], max_drop: float) -> str:

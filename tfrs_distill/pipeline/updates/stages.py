@@ -19,7 +19,7 @@ from tfrs_distill.models.retrieval_model import NEXT_ITEM
 from tfrs_distill.pipeline.fit_until_best import fit_until_best, save_alone
 from tfrs_distill.pipeline.report.over_runs import NDCG_FILE, USERS
 from tfrs_distill.pipeline.run_folder import STUDENT_FILE, Run
-from tfrs_distill.pipeline.source import tables_sha256
+from tfrs_distill.pipeline.source import table_sha256
 from tfrs_distill.pipeline.stage import NOTE, Result, Stage
 from tfrs_distill.pipeline.stages.student import best_score
 from tfrs_distill.pipeline.students import DistillationSetup, WindowStudents
@@ -31,7 +31,7 @@ from tfrs_distill.teachers import Ensemble
 EXTENDED = "extended"  # in the teacher's folder: the earlier teacher over all items
 MAX_EPOCHS, PATIENCE, TEACHER_EPOCHS = 10, 3, 4
 ALL_USERS = "all users"
-TABLES = "tables"  # in the data's facts: the sha256 of the tables that the update added
+TABLES = "tables"  # in the data's facts: the sha256 of each table that the update added
 UNKNOWN_ITEM_SCORE = -1e9  # the score of an item that is new to a student with ids alone
 
 
@@ -61,7 +61,7 @@ class Update:
         self.run, self.earlier, self.first = run, earlier, first
         self.interactions, self.items, self.columns = interactions, items, columns
         self.max_drop = max_drop
-        self.tables = tables_sha256([*interactions, *items])
+        self.tables = [table_sha256(table) for table in [*interactions, *items]]
         self.k = run.recipe.evaluation.k
 
     def data_stage(self) -> Stage:
