@@ -116,6 +116,20 @@ def test_a_file_has_the_size_of_its_parts(student, tmp_path, methods, num_bytes)
     assert abs(gone - 16 * (2 * 11 + 1) * 4) < 600
 
 
+def test_a_file_is_as_small_while_functions_run_eagerly(student, tmp_path):
+    smaller, sizes = compress(student, ["int4"]), []
+    for eager in (False, True):
+        tf.config.run_functions_eagerly(eager)
+        try:
+            path = tmp_path / f"{eager}" / "student.tflite"
+            to_tflite(smaller, path, catalogue_of(NUM_ITEMS), quantization="int8")
+            assert tf.config.functions_run_eagerly() == eager
+        finally:
+            tf.config.run_functions_eagerly(False)
+        sizes.append(path.stat().st_size)
+    assert sizes[0] == sizes[1]
+
+
 def test_float_forms_hold_no_table_in_32_bits(student, tmp_path):
     artefact = export_artefact(compress(student, ["int4"]), tmp_path / "1", catalogue_of(NUM_ITEMS))
     whole = export_artefact(student, tmp_path / "2", catalogue_of(NUM_ITEMS))
