@@ -9,6 +9,7 @@ import numpy as np
 
 from tfrs_distill.data.row_blocks import row_blocks
 from tfrs_distill.evaluation import metrics
+from tfrs_distill.evaluation.metrics.intra_list_diversity import unit_vectors
 
 
 def principal_components(vectors: np.ndarray) -> tuple[np.ndarray, float]:
@@ -90,10 +91,3 @@ def _nearest(vectors: np.ndarray, rows: np.ndarray, k: int) -> np.ndarray:
         cosines[np.arange(len(some)), some] = -np.inf
         found.append(np.argsort(-cosines, axis=1, kind="stable")[:, :k] + 1)
     return np.concatenate(found)
-
-
-def unit_vectors(vectors: np.ndarray) -> np.ndarray:
-    """Return the vectors at length 1, float64 [num_vectors, dim]; one of zeros stays as it is."""
-    vectors = np.asarray(vectors, np.float64)
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(lengths > 0, lengths, 1.0)

@@ -6,7 +6,6 @@ import numpy as np
 
 from tfrs_distill import columns
 from tfrs_distill.data.row_blocks import row_blocks
-from tfrs_distill.evaluation.item_space import unit_vectors
 from tfrs_distill.evaluation.metrics.metric import Metric
 
 
@@ -43,6 +42,13 @@ def intra_list_diversity(item_ids: np.ndarray, item_vectors: np.ndarray) -> np.n
             cosines, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0
         )
     return found
+
+
+def unit_vectors(vectors: np.ndarray) -> np.ndarray:
+    """Return the vectors at length 1, float64 [num_vectors, dim]; one of zeros stays as it is."""
+    vectors = np.asarray(vectors, np.float64)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(lengths > 0, lengths, 1.0)
 
 
 DIVERSITY = Metric("diversity", "Diversity", note="mean of 1 - cosine over the pairs of a list")
