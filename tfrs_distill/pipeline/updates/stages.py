@@ -29,7 +29,7 @@ from tfrs_distill.pipeline.updates.new_data import joined_data, over_all_items
 from tfrs_distill.teachers import Ensemble
 
 EXTENDED = "extended"  # in the teacher's folder: the earlier teacher over all items
-MAX_EPOCHS, PATIENCE, TEACHER_EPOCHS = 10, 3, 4
+MAX_EPOCHS, PATIENCE, TEACHER_EPOCHS = 6, 2, 4
 ALL_USERS = "all users"
 TABLES = "tables"  # in the data's facts: the sha256 of each table that the update added
 UNKNOWN_ITEM_SCORE = -1e9  # the score of an item that is new to a student with ids alone
