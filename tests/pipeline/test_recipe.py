@@ -640,6 +640,7 @@ def test_the_built_in_recipes_of_a_ranking_student_round_trip(tmp_path, name):
         ('task = "retrieval"\n', "movielens-100k"),
         ('[data]\nsource = "movielens-1m"\n', "movielens-1m"),
         ('[data]\nsource = "book-crossing"\n', "book-crossing"),
+        ('[data]\nsource = "synthetic"\n', "synthetic"),
     ],
 )
 def test_omitted_values_are_those_of_the_built_in_recipe_of_the_task(tmp_path, text, like):
@@ -650,6 +651,23 @@ def test_a_file_of_many_tasks_on_reviews_starts_from_the_reviews(tmp_path):
     text = 'task = "multitask"\n[data]\nsource = "clothing-reviews"\n'
     recipe = Recipe.from_toml(written(tmp_path, text))
     assert (recipe.task, recipe.teacher.kind) == ("multitask", "bert-text")
+    assert recipe.name == "reviews-multitask"
+
+
+@pytest.mark.parametrize(
+    "text, like, name",
+    [
+        (
+            '[data]\nsource = "movielens-1m"\nsplit = "cold-items"\n',
+            "cold-items",
+            "ml-1m-cold-items",
+        ),
+        ('task = "two-stage"\n[data]\nsource = "movielens-1m"\n', "two-stage", "ml-1m-two-stage"),
+    ],
+)
+def test_other_data_have_a_folder_of_their_own(tmp_path, text, like, name):
+    recipe, built_in = Recipe.from_toml(written(tmp_path, text)), Recipe.named(like)
+    assert (recipe.name, recipe.teacher) == (name, built_in.teacher)
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def test_an_update_resumes_and_another_follows_it(run, tables, monkeypatch, caps
                 pipeline.update(run, [first], [items], max_drop=0.9)
         visible = {path.name for path in run.iterdir() if path.name[0] != "."}
         assert visible == {"1", "1.kept", "recipe.toml", "stages", "updates"}
-    options = ["--max-drop", "0.9", "--json"]
+    options = ["--max-drop", "90%", "--json"]
     command = ["update", str(run), "--new-interactions", first, "--new-items", items]
     with monkeypatch.context() as patch:
         patch.setattr(stages, "fit_until_best", interrupted)  # nothing is trained again

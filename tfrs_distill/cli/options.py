@@ -38,7 +38,7 @@ def add_recipe(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--encoder",
         metavar="NAME_OR_PATH",
-        help="the teacher's BERT: a folder or a Hugging Face name",
+        help="the teacher's BERT: a folder, also of a TF-Hub model, or a Hugging Face name",
     )
     command.add_argument(
         "--tuning", metavar="METHOD", help="how the BERT is fine-tuned: none, lora, ..."
@@ -180,3 +180,13 @@ def columns_of(given: Sequence[str]) -> dict[str, str | list[str]]:
         else:
             columns[role] = name
     return columns
+
+
+def share(text: str) -> float:
+    """A share, as a number or in per cent."""
+    number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
+    try:
+        return float(number) / (100.0 if percent else 1.0)
+    except ValueError:
+        message = f"{text!r} is not a share; give one such as 2% or 0.02"
+        raise argparse.ArgumentTypeError(message) from None

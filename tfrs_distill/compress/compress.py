@@ -57,7 +57,6 @@ def compress(
     Args:
         student: a trained student: for retrieval, for ranking and made of features, or of two
             stages.
-        student: a trained student of retrieval, of ranking and made of features, or of two stages.
         methods: in order, some of
 
             - `units:N`: keep the N most important hidden units, in the feed-forward network of

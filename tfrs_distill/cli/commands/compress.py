@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tfrs_distill.cli.import_pipeline import import_pipeline
+from tfrs_distill.cli.options import share
 from tfrs_distill.cli.terminal import terminal
 
 
@@ -34,7 +35,7 @@ def add(commands: Any) -> None:
     compress.add_argument(
         "--max-drop",
         metavar="SHARE",
-        type=_share,
+        type=share,
         default=0.02,
         help="the share of the float32 student's score that may be lost, such as 2%% or 0.02; "
         "default: 2%%",
@@ -82,13 +83,3 @@ def _bytes(text: str) -> int:
     if not 1 <= size < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a size; give one such as 32000 or 32KB")
     return int(size)
-
-
-def _share(text: str) -> float:
-    """A share, as a number or in per cent."""
-    number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
-    try:
-        return float(number) / (100.0 if percent else 1.0)
-    except ValueError:
-        message = f"{text!r} is not a share; give one such as 2% or 0.02"
-        raise argparse.ArgumentTypeError(message) from None

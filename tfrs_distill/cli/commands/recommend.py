@@ -19,7 +19,7 @@ SHOWN_VALUES = 20  # of an attribute, which may have a thousand
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
-    words = "recommend from an exported model, without TensorFlow"
+    words = "recommend from an exported model; from a .tflite file without TensorFlow"
     recommend = commands.add_parser("recommend", help=words, description=words, allow_abbrev=False)
     recommend.set_defaults(command=_recommend, when_interrupted="nothing was written.")
     recommend.add_argument(

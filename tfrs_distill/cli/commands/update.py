@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tfrs_distill.cli.import_pipeline import import_pipeline
-from tfrs_distill.cli.options import columns_of
+from tfrs_distill.cli.options import columns_of, share
 from tfrs_distill.cli.terminal import terminal
 
 
@@ -43,9 +43,10 @@ def add(commands: Any) -> None:
     update.add_argument(
         "--max-drop",
         metavar="SHARE",
-        type=float,
+        type=share,
         default=0.02,
-        help="do not publish if more of an earlier version's NDCG is lost; default: %(default)s",
+        help="do not publish if more of an earlier version's NDCG is lost, such as 2%% or 0.02; "
+        "default: 2%%",
     )
     update.add_argument("--json", action="store_true", help="print JSON instead of a table")
 

@@ -697,13 +697,16 @@ def _built_in_like(task: object, data: dict[str, Any]) -> Recipe:
         if isinstance(recipe, RetrievalRecipe) and not data.get("items"):
             recipe = replace(recipe, item_texts=replace(recipe.item_texts, read=False))
         return recipe
-    if source == FILMS_1M and task == "retrieval" and data.get("split") != COLD_ITEMS:
-        return recipes["movielens-1m"]
-    if source == BOOKS and task == "retrieval":
-        return recipes["book-crossing"]
     if source == REVIEWS and isinstance(by_task[task], RankingRecipe):
-        return recipes["reviews"] if task == "ranking" else MultitaskRecipe(**_of_reviews())
-    return by_task[task]
+        several = MultitaskRecipe(name="reviews-multitask", **_of_reviews())
+        return recipes["reviews"] if task == "ranking" else several
+    recipe = by_task[task]
+    if source in (FILMS_1M, BOOKS, PLANTED):
+        own = recipes[str(source)]  # of the same name
+        if recipe is recipes["movielens-100k"]:
+            return own
+        return replace(recipe, name=f"{own.name}-{recipe.name}")
+    return recipe
 
 
 def _at_most(section: Any, **most: int) -> Any:
