@@ -142,7 +142,9 @@ class DataSettings(_Data):
     )
     max_users: int = setting(0, "number of users to read, drawn at random; 0 = all", at_least=0)
     link_titles: str = setting(
-        "", "a folder of the data set whose item ids the knowledge graph uses; empty = this one"
+        "",
+        "knowledge graph: the folder of the data set whose item ids its links use; items are "
+        "matched by title; empty = this data set",
     )
     max_history: int = setting(32, MAX_HISTORY, at_least=2)
     split: str = setting(
