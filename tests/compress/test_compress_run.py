@@ -14,6 +14,8 @@ from tiny_bert import write_tiny_bert
 from tiny_films import write_films
 
 from tfrs_distill import cli, pipeline
+from tfrs_distill.cli.commands.compress import _bytes
+from tfrs_distill.cli.options import share
 from tfrs_distill.compress import budget, compress
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import evaluate
@@ -560,7 +562,7 @@ def test_an_artefact_without_its_run_is_refused(run, capsys, change, words):
     [("32000", 32_000), ("32KB", 32_000), ("1.5 MB", 1_500_000), ("32k", 32_000), ("9B", 9)],
 )
 def test_sizes_are_read(given, expected):
-    assert cli._bytes(given) == expected
+    assert _bytes(given) == expected
 
 
 @pytest.mark.parametrize("size", ["", "KB", "-3", "inf", "3 GB of them", "0"])
@@ -571,5 +573,5 @@ def test_invalid_sizes_are_refused(size, capsys):
 
 
 def test_shares_are_read():
-    assert [cli._share(text) for text in ("2%", "0.02", "0")] == [0.02, 0.02, 0.0]
-    np.testing.assert_allclose(cli._share("12.5 %"), 0.125)
+    assert [share(text) for text in ("2%", "0.02", "0")] == [0.02, 0.02, 0.0]
+    np.testing.assert_allclose(share("12.5 %"), 0.125)

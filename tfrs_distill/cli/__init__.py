@@ -10,6 +10,6 @@ Heavy packages (TensorFlow, rich, NumPy) are imported only by the commands that 
 - `import_pipeline.py`: import the pipeline, and with it TensorFlow, without its messages
 """
 
-from tfrs_distill.cli.command_line import main
+from tfrs_distill.cli.command_line import INTERRUPTED, USERS_ERROR, main
 
-__all__ = ["main"]
+__all__ = ["INTERRUPTED", "USERS_ERROR", "main"]
