@@ -5,8 +5,8 @@
 
 `runs`: the student of a recipe over several seeds, each a whole run. Every candidate of the search
 of `tfrs-distill compress`, and 4-bit and 2-bit tables with one scale each, is compressed, exported
-and measured as a file, before and after fine-tuning with the teacher (`trained on` in the table;
-with `--untuned` only before). Candidates are chosen on validation, metrics are on test, intervals
+and measured as a file, before and after fine-tuning with the teacher (with `--untuned` only
+before). Candidates are chosen on validation, metrics are on test, intervals
 over users and seeds. Milliseconds are measured in one process with one thread, all files in turn.
 `files`: the file sizes of id-only students, also with fewer units and heads and with low-rank
 matrices. `million`: a planted catalogue of 1,000,000 items of width 64. `zeros`: whether pruned
@@ -37,7 +37,7 @@ from tfrs_distill.evaluation import evaluate, metrics
 from tfrs_distill.evaluation.retrieval import ModelScorer
 from tfrs_distill.export import to_tflite
 from tfrs_distill.models import HistoryTower, ItemTower, RecencyAttention, RetrievalStudent
-from tfrs_distill.pipeline.compression.train_on import Compression
+from tfrs_distill.pipeline.compression.fine_tuning import Compression
 from tfrs_distill.pipeline.fresh_process import in_fresh_process
 from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.pipeline.run_folder import Run
@@ -129,12 +129,12 @@ def runs(arguments: argparse.Namespace) -> list[Row]:
         goal = goals.get(f"{share:.0%}", "")
         rows.append(row(f"smallest_keeping_{share:.0%}", size[least], "bytes", goal, words))
     for name in names:
-        if name.endswith(", trained on") and ("int4" in name or "int2" in name):
-            before = name.removesuffix(", trained on")
+        if name.endswith(", fine-tuned") and ("int4" in name or "int2" in name):
+            before = name.removesuffix(", fine-tuned")
             pairs = [[of_seed[one] for of_seed in measured] for one in (name, before)]
             ratio, low, high = _over_seeds(*pairs)
             words = f"{low:.4f} to {high:.4f}; {detail}"
-            rows.append(row(f"trained on over not: {before}", ratio, "ratio", ">= 1", words))
+            rows.append(row(f"fine-tuned / not: {before}", ratio, "ratio", ">= 1", words))
     return rows
 
 
@@ -195,7 +195,7 @@ def is_tuned(methods: Sequence[str]) -> bool:
 
 
 def _name(point: Point) -> str:
-    return (" ".join(point.methods) or "float32") + ", trained on" * point.tuned
+    return (" ".join(point.methods) or "float32") + ", fine-tuned" * point.tuned
 
 
 def _same(measured: Sequence[Mapping[str, Any]]) -> float:

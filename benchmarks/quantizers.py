@@ -29,7 +29,7 @@ from tfrs_distill.evaluation import evaluate
 from tfrs_distill.export import to_tflite
 from tfrs_distill.export.forms.flatbuffer import rewritten
 from tfrs_distill.export.retrieval_module import WholeTable
-from tfrs_distill.pipeline.compression.train_on import Compression
+from tfrs_distill.pipeline.compression.fine_tuning import Compression
 from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.terminal import TerminalProgress

@@ -38,7 +38,10 @@ equal timestamps in a random order.
 
 `split = "cold-items"` evaluates cold-start items: a random quarter of the items is in no training
 row. Teacher and student must read texts ([new_items.md](new_items.md)), and settings that a file
-omits are as in the recipe `cold-items`.
+omits are as in `--recipe cold-items`, which differs from the recipe above in:
+
+```toml
+{cold_items}```
 
 `split = "random"` is for data without timestamps, such as Book-Crossing, and for tables whose row
 order has no meaning: each user's interactions are put in a random order and split as above. The
@@ -53,6 +56,16 @@ of a history (`reads_order=False` in Python), and EASE has no decay. A history o
 
 It reads 4,000 of the 15,223 users, because a softmax over 36,041 books is slow; `max_users = 0`
 reads all. EASE is not evaluated with more than 15,000 items, because its matrix has their square.
+
+`--recipe movielens-1m` (`source = "movielens-1m"`) differs in:
+
+```toml
+{movielens_1m}```
+
+`--recipe synthetic` (`source = "synthetic"`) differs in:
+
+```toml
+{synthetic}```
 
 `[transfer]` initialises the models from a run of other data, and `train_share` keeps a share of
 each user's training interactions: [transfer.md](transfer.md).
@@ -134,7 +147,10 @@ def page() -> str:
     return PAGE.format(
         recipes="\n".join(rows),
         retrieval=named["movielens-100k"].to_toml(),
+        cold_items=changes(named["movielens-100k"], named["cold-items"]),
         books=changes(named["movielens-100k"], named["book-crossing"]),
+        movielens_1m=changes(named["movielens-100k"], named["movielens-1m"]),
+        synthetic=changes(named["movielens-100k"], named["synthetic"]),
         ranking=named["ranking"].to_toml(),
         multitask=changes(named["ranking"], named["multitask"]),
         reviews=named["reviews"].to_toml(),

@@ -23,7 +23,7 @@ from tfrs_distill.evaluation.retrieval import ModelScorer
 from tfrs_distill.evaluation.two_stage import TwoStages
 from tfrs_distill.files import files_sha256, whole_file
 from tfrs_distill.pipeline import students
-from tfrs_distill.pipeline.compression import train_on
+from tfrs_distill.pipeline.compression import fine_tuning
 from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.pipeline.run_folder import Run
 from tfrs_distill.pipeline.stage import Stage
@@ -91,7 +91,7 @@ def finished(tmp_path_factory):
 @pytest.fixture
 def run(finished, tmp_path, monkeypatch):
     """A copy of the finished run, with a search of two candidates."""
-    monkeypatch.setattr(train_on, "MAX_EPOCHS", 1)
+    monkeypatch.setattr(fine_tuning, "MAX_EPOCHS", 1)
     monkeypatch.setattr(budget, "candidates_of", lambda student: CANDIDATES)
     return Path(shutil.copytree(finished, tmp_path / "shop"))
 
@@ -102,7 +102,7 @@ def files_of(folder):
 
 @pytest.mark.nightly
 def test_a_recipe_exports_the_compressed_student_with_the_original(tmp_path, monkeypatch):
-    monkeypatch.setattr(train_on, "MAX_EPOCHS", 2)
+    monkeypatch.setattr(fine_tuning, "MAX_EPOCHS", 2)
     recipe = recipe_of(export={"compress": ("units:8", "int4"), "k": 10})
     report, home = pipeline.run(recipe, tmp_path), tmp_path / "shop"
     run = Run(recipe, tmp_path, SilentProgress())
@@ -125,7 +125,7 @@ def test_a_recipe_exports_the_compressed_student_with_the_original(tmp_path, mon
 
 
 def test_the_recipe_keeps_its_student_and_exports_a_smaller_one(finished, monkeypatch):
-    monkeypatch.setattr(train_on, "MAX_EPOCHS", 1)
+    monkeypatch.setattr(fine_tuning, "MAX_EPOCHS", 1)
     recipe = recipe_of(export={"compress": ("units:8", "int4"), "k": 10})
     run = Run(recipe, finished.parent, SilentProgress())
     assert (run.exported, Run(recipe_of(), finished.parent, SilentProgress()).exported) == (
@@ -260,7 +260,7 @@ def finished_rows(request, tmp_path_factory):
 
 @pytest.mark.nightly
 def test_the_command_compresses_a_student_of_rows(finished_rows, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(train_on, "MAX_EPOCHS", 1)
+    monkeypatch.setattr(fine_tuning, "MAX_EPOCHS", 1)
     monkeypatch.setattr(budget, "candidates_of", lambda student: OF_ROWS)
     run = Path(shutil.copytree(finished_rows, tmp_path / finished_rows.name))
     command = ["compress", str(run / "1"), "--max-bytes"]
@@ -298,7 +298,7 @@ def test_the_command_compresses_a_student_of_rows(finished_rows, tmp_path, monke
 
 
 def test_the_stage_makes_a_student_of_rows_no_worse(finished_rows, monkeypatch):
-    monkeypatch.setattr(train_on, "MAX_EPOCHS", 1)
+    monkeypatch.setattr(fine_tuning, "MAX_EPOCHS", 1)
     recipe = Recipe.from_toml(finished_rows / "recipe.toml")
     recipe = replace(recipe, export=replace(recipe.export, compress=("units:8", "int8")))
     run = Run(recipe, finished_rows.parent, SilentProgress())
@@ -315,13 +315,13 @@ def test_the_stage_makes_a_student_of_rows_no_worse(finished_rows, monkeypatch):
     scores = [run.result("compressed")["score"], (pairs > 0).mean() + 0.5 * (pairs == 0).mean()]
     if len(run.tasks) == 1:
         assert scores[0] == pytest.approx(scores[1])
-    measure = train_on.Compression(run).measure
+    measure = fine_tuning.Compression(run).measure
     assert measure.of_student(untouched) - 0.02 < scores[0] == measure.of_student(smaller)
 
 
 @pytest.mark.nightly
 def test_a_recipe_of_rows_keeps_its_student_and_exports_a_smaller_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(train_on, "MAX_EPOCHS", 1)
+    monkeypatch.setattr(fine_tuning, "MAX_EPOCHS", 1)
     films = write_films(tmp_path / "data")
     methods = ("units:8", "int8")
     recipe = ranking_recipe(films, "ranking", export={"compress": methods})
@@ -393,10 +393,10 @@ def compressed_run(finished_stages, methods=METHODS_OF_STAGES):
 
 
 def test_both_stages_of_a_recipe_are_compressed_and_fine_tuned(finished_stages, monkeypatch):
-    monkeypatch.setattr(train_on, "MAX_EPOCHS", 1)
-    monkeypatch.setattr(train_on, "NUM_BATCHES", 1)
+    monkeypatch.setattr(fine_tuning, "MAX_EPOCHS", 1)
+    monkeypatch.setattr(fine_tuning, "NUM_BATCHES", 1)
     trained = []
-    real = train_on.fit_until_best
+    real = fine_tuning.fit_until_best
 
     def fit(distiller, *rest, **options):
         before = distiller.student.get_weights()
@@ -405,7 +405,7 @@ def test_both_stages_of_a_recipe_are_compressed_and_fine_tuned(finished_stages, 
         trained.append(any((a != b).any() for a, b in zip(before, after)))
         return curves
 
-    monkeypatch.setattr(train_on, "fit_until_best", fit)
+    monkeypatch.setattr(fine_tuning, "fit_until_best", fit)
     run = compressed_run(finished_stages)
     assert trained == [True, True]
     smaller, whole = run.whole_student("compressed"), run.whole_student("student")
@@ -422,7 +422,7 @@ def test_both_stages_of_a_recipe_are_compressed_and_fine_tuned(finished_stages, 
 
 def test_the_second_stage_is_fine_tuned_with_the_compressed_first_one(finished_stages, monkeypatch):
     recipe = Recipe.from_toml(finished_stages / "recipe.toml")
-    this = train_on.Compression(Run(recipe, finished_stages.parent, SilentProgress()))
+    this = fine_tuning.Compression(Run(recipe, finished_stages.parent, SilentProgress()))
     smaller, seen = compress(this.student, ["int8"]), []
     monkeypatch.setattr(students, "ValidationLists", lambda *given: seen.append(given))
 
@@ -430,7 +430,7 @@ def test_the_second_stage_is_fine_tuned_with_the_compressed_first_one(finished_s
         seen.append(distiller.student)
         return {"best_epoch": 2}
 
-    monkeypatch.setattr(train_on, "fit_until_best", fit)
+    monkeypatch.setattr(fine_tuning, "fit_until_best", fit)
     this.fine_tune(smaller)
     first, (_, second, given, queries), trained = seen
     assert first is given is smaller.retrieval_student
@@ -441,20 +441,20 @@ def test_the_second_stage_is_fine_tuned_with_the_compressed_first_one(finished_s
 
 def test_the_blend_is_that_of_the_best_epoch(finished_stages, monkeypatch):
     recipe = Recipe.from_toml(finished_stages / "recipe.toml")
-    this = train_on.Compression(Run(recipe, finished_stages.parent, SilentProgress()))
+    this = fine_tuning.Compression(Run(recipe, finished_stages.parent, SilentProgress()))
     smaller = compress(this.student, ["int8"])
 
     def fit(distiller, batches, validation, **options):
         validation.weights = [0.1, 7.0, 0.2]
         return {"best_epoch": 2}
 
-    monkeypatch.setattr(train_on, "fit_until_best", fit)
+    monkeypatch.setattr(fine_tuning, "fit_until_best", fit)
     this.fine_tune(smaller)
     assert smaller.retrieval_weight == 7.0
 
 
 def test_the_export_has_both_compressed_students(finished_stages, monkeypatch):
-    monkeypatch.setattr(train_on, "MAX_EPOCHS", 1)
+    monkeypatch.setattr(fine_tuning, "MAX_EPOCHS", 1)
     run = compressed_run(finished_stages)
     run.twins = []
     request = export._request(run)
@@ -466,7 +466,7 @@ def test_the_export_has_both_compressed_students(finished_stages, monkeypatch):
 
 @pytest.mark.nightly
 def test_the_command_compresses_two_stages(finished_stages, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(train_on, "MAX_EPOCHS", 1)
+    monkeypatch.setattr(fine_tuning, "MAX_EPOCHS", 1)
     monkeypatch.setattr(budget, "candidates_of", lambda student: [[METHODS_OF_STAGES]])
     run = Path(shutil.copytree(finished_stages, tmp_path / "stages"))
     before = files_of(run / "1")
@@ -498,7 +498,7 @@ def test_the_command_compresses_two_stages(finished_stages, tmp_path, monkeypatc
 
 @pytest.mark.nightly
 def test_a_recipe_of_two_stages_exports_the_smaller_ones(tmp_path, monkeypatch):
-    monkeypatch.setattr(train_on, "MAX_EPOCHS", 2)
+    monkeypatch.setattr(fine_tuning, "MAX_EPOCHS", 2)
     write_tiny_bert(tmp_path)
     recipe = recipe_of_stages(
         encoder={"name": str(tmp_path)},

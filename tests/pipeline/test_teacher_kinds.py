@@ -274,7 +274,7 @@ def test_a_teacher_continues_with_new_items(folder, tmp_path):
     assert vectors.shape[0] == PLANTED.catalogue.num_items
     expected = TextEncoder(folder / "bert").encode(PLANTED.catalogue.texts[some:])
     np.testing.assert_allclose(vectors[some:], expected, rtol=1e-5, atol=1e-5)
-    facts = kind_of(PLANTED).train_on(tmp_path / "extended", tmp_path / "after", max_epochs=1)
+    facts = kind_of(PLANTED).train_further(tmp_path / "extended", tmp_path / "after", max_epochs=1)
     assert len(facts["members"]["two-tower"]["curves"]["loss"]) == 1
     after = kind_of(PLANTED).open(tmp_path / "after")
     settings = [teacher.teachers[1].teacher.settings for teacher in (old, after)]

@@ -24,7 +24,8 @@ def add(commands: Any) -> None:
         metavar="SCORER",
         nargs="+",
         help="an artefact's folder or one of its .tflite files, a SavedModel's folder, scores "
-        "(.npy [num_queries, num_items], .npz with ids), or FILE.py:FUNCTION, where "
+        "(.npy [num_queries, num_items]; .npz, .safetensors or .parquet with ids), or "
+        "FILE.py:FUNCTION, where "
         "FUNCTION(train, seed) returns a scorer or a teacher",
     )
     add_data(evaluate)

@@ -22,8 +22,8 @@ from tfrs_distill.export.artefact import refuse_foreign_folder
 from tfrs_distill.files import whole_folder, write_json
 from tfrs_distill.models.ranking_model import RankingModel
 from tfrs_distill.models.tasks import NextItem
+from tfrs_distill.pipeline.compression.fine_tuning import Compression
 from tfrs_distill.pipeline.compression.page import write_page
-from tfrs_distill.pipeline.compression.train_on import Compression
 from tfrs_distill.pipeline.recipe import Recipe
 from tfrs_distill.pipeline.recipe.sections import COLD_ITEMS
 from tfrs_distill.pipeline.report.models import metric_of

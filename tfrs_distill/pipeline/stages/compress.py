@@ -9,7 +9,7 @@ from tfrs_distill.compress import compress
 from tfrs_distill.compress.fine_tune import fine_tune_unless_worse
 from tfrs_distill.compress.methods import Methods
 from tfrs_distill.models.two_stage_student import TwoStageStudent
-from tfrs_distill.pipeline.compression.train_on import Compression
+from tfrs_distill.pipeline.compression.fine_tuning import Compression
 from tfrs_distill.pipeline.fit_until_best import save_alone
 from tfrs_distill.pipeline.run_folder import (
     COMPRESSED,

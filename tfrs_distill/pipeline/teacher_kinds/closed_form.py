@@ -73,7 +73,7 @@ class ClosedForm:
         """Keep the settings and the temperature: solving again includes the new items."""
         shutil.copy2(earlier / CHOICES, folder / CHOICES)
 
-    def train_on(self, earlier: Path, folder: Path, max_epochs: int) -> Facts:
+    def train_further(self, earlier: Path, folder: Path, max_epochs: int) -> Facts:
         """Solve it with the earlier settings, and find the temperature again."""
         return self._facts(self._solved(self.context.splits.train, earlier).teacher, folder)
 

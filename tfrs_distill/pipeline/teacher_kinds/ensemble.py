@@ -33,11 +33,11 @@ class EnsembleOf:
             (folder / name).mkdir(exist_ok=True)
             updated(name, member).extend(earlier / name, folder / name)
 
-    def train_on(self, earlier: Path, folder: Path, max_epochs: int) -> Facts:
+    def train_further(self, earlier: Path, folder: Path, max_epochs: int) -> Facts:
         """Continue training every member."""
 
         def trained(name: str, member: TeacherKind) -> Facts:
-            return updated(name, member).train_on(earlier / name, folder / name, max_epochs)
+            return updated(name, member).train_further(earlier / name, folder / name, max_epochs)
 
         return self._trained(folder, trained)
 

@@ -106,7 +106,7 @@ class UpdatedKind(TeacherKind, Protocol):
             InputError: a teacher with the recipe's settings cannot be extended.
         """
 
-    def train_on(self, earlier: Path, folder: Path, max_epochs: int) -> Facts:
+    def train_further(self, earlier: Path, folder: Path, max_epochs: int) -> Facts:
         """Continue training the result of `extend` in `earlier` on the training examples.
 
         It writes and returns the same as `train`.

@@ -198,7 +198,7 @@ class TwoTowerOfItems:
         save_alone(teacher, folder / TEACHER_FILE)
         shutil.copy2(earlier / CHOICES, folder / CHOICES)
 
-    def train_on(self, earlier: Path, folder: Path, max_epochs: int) -> Facts:
+    def train_further(self, earlier: Path, folder: Path, max_epochs: int) -> Facts:
         """Continue from the weights in `earlier`, with the same vectors."""
         shutil.copy2(earlier / VECTORS, folder / VECTORS)
         teacher: TwoTower = tf.keras.models.load_model(earlier / TEACHER_FILE)

@@ -142,7 +142,7 @@ class Update:
         def work(folder: Path) -> tuple[Result, str]:
             kind = updated(self.run.recipe.teacher.kind, self.run.teacher)
             extended = self.run.file("student", EXTENDED)
-            facts = kind.train_on(extended, folder, TEACHER_EPOCHS)
+            facts = kind.train_further(extended, folder, TEACHER_EPOCHS)
             return facts, facts.pop("line")
 
         return Stage("teacher", work, self._settings, after=("student", "check"))
