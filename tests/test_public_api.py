@@ -22,19 +22,19 @@ FROZEN = Path(__file__).with_name("public_api.txt")
 
 
 def public_api():
-    """One line per name: `tfrs_distill.room.Name(parameters) -> result`."""
+    """One line per name: `tfrs_distill.module.Name(parameters) -> result`."""
     import tfrs_distill
 
-    rooms = [f"tfrs_distill.{info.name}" for info in pkgutil.iter_modules(tfrs_distill.__path__)]
+    names = [f"tfrs_distill.{info.name}" for info in pkgutil.iter_modules(tfrs_distill.__path__)]
     lines, described = set(), set()
-    for room in [*(room for room in rooms if not room.endswith("__main__")), "tfrs_distill"]:
-        module = importlib.import_module(room)
+    for dotted in [*(name for name in names if not name.endswith("__main__")), "tfrs_distill"]:
+        module = importlib.import_module(dotted)
         for name in getattr(module, "__all__", []):
             thing = getattr(module, name)
-            lines.add(line_of(f"{room}.{name}", thing))
+            lines.add(line_of(f"{dotted}.{name}", thing))
             if inspect.isclass(thing) and id(thing) not in described:
                 described.add(id(thing))
-                lines |= set(members_of(f"{room}.{name}", thing))
+                lines |= set(members_of(f"{dotted}.{name}", thing))
     return sorted(lines)
 
 
@@ -134,8 +134,8 @@ def test_names_used_in_benchmarks_exist():
     import tfrs_distill
 
     for path in sorted((ROOT / "benchmarks").rglob("*.py")):
-        for room, name in sorted(set(re.findall(r"\btd\.(\w+)\.(\w+)", path.read_text()))):
-            assert hasattr(getattr(tfrs_distill, room), name), f"{path}: td.{room}.{name}"
+        for module, name in sorted(set(re.findall(r"\btd\.(\w+)\.(\w+)", path.read_text()))):
+            assert hasattr(getattr(tfrs_distill, module), name), f"{path}: td.{module}.{name}"
 
 
 def test_an_unknown_name_is_an_attribute_error():

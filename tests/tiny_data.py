@@ -1,4 +1,4 @@
-"""Training windows small enough to count by hand, for the tests of any room."""
+"""Training windows small enough to count by hand, for the tests of any package."""
 
 from dataclasses import replace
 

@@ -4,7 +4,7 @@
 - `cost.py`: milliseconds per 1,000 items and queries
 
 Segments, agreement and calibration work for any scorer: `segments.py`, `agreement.py`,
-`calibration_error.py` and `whole_catalogue.py` of this room.
+`calibration_error.py` and `whole_catalogue.py` beside them.
 """
 
 from tfrs_distill.evaluation.teacher_report.report import compare_teachers, scorer_of

@@ -159,7 +159,7 @@ class Recipe:
         this: Any = self
         name = self.name
         if name.removesuffix(QUICK) in DATA_SETS.values():
-            # The data room imports TensorFlow, which no other recipe needs.
+            # `tfrs_distill.data` imports TensorFlow, which no other recipe needs.
             from tfrs_distill.data.readers import data_set_name
 
             name = _folder_name(data_set_name(folder)) + (QUICK if name.endswith(QUICK) else "")

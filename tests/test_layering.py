@@ -1,4 +1,4 @@
-"""The one-way rule: a room imports only rooms above it; and import-time restrictions."""
+"""The one-way rule: a package imports only those above it; and import-time restrictions."""
 
 import ast
 import subprocess
@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "tfrs_distill"
-ROOMS = (
+LAYERS = (
     "keras_version errors columns progress files losses serving data models teachers knowledge "
     "distiller evaluation export compress pipeline cli"
 ).split()
@@ -27,15 +27,15 @@ def imported_modules(path):
                 yield f"{node.module}.{alias.name}", node.lineno
 
 
-def rooms_of(path):
-    """The rooms that a file imports, its own included."""
+def packages_of(path):
+    """The packages that a file imports, its own included."""
     for module, line in imported_modules(path):
         parts = module.split(".")
         if parts[0] == "tfrs_distill" and len(parts) > 1 and parts[1] != "__version__":
             yield parts[1], line
 
 
-def room(path):
+def layer(path):
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
@@ -43,21 +43,21 @@ def name(path):
     return path.relative_to(PACKAGE).as_posix()
 
 
-def test_every_room_is_in_the_order():
-    found = {room(path) for path in FILES} - {"__init__"}
-    assert found | {"compress"} == set(ROOMS), "a room was added or removed: give it its place"
+def test_every_package_is_in_the_order():
+    found = {layer(path) for path in FILES} - {"__init__"}
+    assert found | {"compress"} == set(LAYERS), "a package was added or removed: give it its place"
 
 
-def test_a_room_imports_only_rooms_above_it():
+def test_a_package_imports_only_those_above_it():
     wrong = []
     for path in FILES:
-        if room(path) == "__init__":
+        if layer(path) == "__init__":
             continue
-        for imported, line in rooms_of(path):
-            if imported not in ROOMS:
-                wrong.append(f"{name(path)}:{line} imports {imported}, which is no room")
-            elif ROOMS.index(imported) > ROOMS.index(room(path)):
-                wrong.append(f"{name(path)}:{line}: {room(path)} imports {imported}, a room below")
+        for imported, line in packages_of(path):
+            if imported not in LAYERS:
+                wrong.append(f"{name(path)}:{line} imports {imported}, which is no layer")
+            elif LAYERS.index(imported) > LAYERS.index(layer(path)):
+                wrong.append(f"{name(path)}:{line}: {layer(path)} imports {imported} below it")
     assert wrong == []
 
 
@@ -71,10 +71,10 @@ def test_nothing_imports_keras_directly():
     assert wrong == []
 
 
-def test_serving_needs_few_rooms_and_no_tensorflow_at_import():
+def test_serving_needs_few_packages_and_no_tensorflow_at_import():
     wrong = []
     for path in FILES:
-        if room(path) == "serving":
+        if layer(path) == "serving":
             tree = ast.parse(path.read_text())
             at_import = [
                 node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))
@@ -86,7 +86,7 @@ def test_serving_needs_few_rooms_and_no_tensorflow_at_import():
             ]
             wrong += [
                 f"{name(path)}:{line} imports {imported}"
-                for imported, line in rooms_of(path)
+                for imported, line in packages_of(path)
                 if imported not in SERVING_MAY_IMPORT
             ]
     assert wrong == []

@@ -1,6 +1,6 @@
-"""The size of the package: lines, rooms, public names, import cycles, tests, cost of an addition.
+"""The size of the package: lines, public names, import cycles, tests, cost of an addition.
 
-    python benchmarks/house.py [--json FILE]
+    python benchmarks/package_size.py [--json FILE]
 
 Everything is read from the current code; nothing is trained. Takes about 20 seconds, most of them
 for pytest to collect the tests.
@@ -66,11 +66,11 @@ def lines_of(path: Path) -> int:
 
 
 def public_names() -> set[str]:
-    """The names of `tests/public_api.txt`, without rooms and the members of classes."""
+    """The names of `tests/public_api.txt`, without packages and the members of classes."""
     lines = (ROOT / "tests" / "public_api.txt").read_text(encoding="utf-8").splitlines()
     paths = [re.split(r"[( ]", line)[0].split(".") for line in lines]
-    rooms = {path.name for path in PACKAGE.iterdir() if path.is_dir()}
-    return {path[-1] for path in paths if path[-1] not in rooms and not path[-2][0].isupper()}
+    packages = {path.name for path in PACKAGE.iterdir() if path.is_dir()}
+    return {path[-1] for path in paths if path[-1] not in packages and not path[-2][0].isupper()}
 
 
 def import_circles(files: list[Path]) -> list[list[str]]:
