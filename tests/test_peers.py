@@ -117,3 +117,16 @@ def test_a_process_gets_histories_without_positives_and_its_lists_exclude_the_hi
     weights = history_weights([histories[1], np.array([2, 5])], 5, 2.0)
     np.testing.assert_allclose(weights[1], [0, 0, np.exp(-0.5), 0, 0, 1], rtol=1e-6)
     assert history_weights([np.array([2, 5])], 5, None).tolist() == [[0, 0, 1, 0, 0, 1]]
+
+
+def test_a_reworded_script_is_the_same_and_a_changed_one_is_not(benchmarks, tmp_path):
+    from peers import code_sha256
+
+    def sha_of(code: str) -> str:
+        script = tmp_path / "script.py"
+        script.write_text(code, encoding="utf-8")
+        return code_sha256(script)
+
+    first = sha_of('"""One."""\n\ndef f(x):\n    """Two."""\n    return x + 1  # three\n')
+    assert sha_of('"""A."""\ndef f(x):\n    """B."""\n\n    return x + 1\n') == first
+    assert sha_of('"""One."""\ndef f(x):\n    """Two."""\n    return x + 2\n') != first
