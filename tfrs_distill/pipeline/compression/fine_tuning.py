@@ -125,7 +125,7 @@ class Compression:
                 max_epochs=MAX_EPOCHS,
                 patience=PATIENCE,
                 progress=self.run.progress,
-                description="training on",
+                description="fine-tuning",
             )
             students.finish(part)
             if isinstance(validation, ValidationLists):
