@@ -26,6 +26,7 @@ from tfrs_distill.files import whole_file
 from tfrs_distill.pipeline.data import RetrievalData
 from tfrs_distill.pipeline.encoders import open_bert
 from tfrs_distill.pipeline.recipe import Recipe
+from tfrs_distill.pipeline.run_folder import ITEM_VECTORS
 from tfrs_distill.pipeline.teacher_kinds import TeacherContext, teacher_kind
 from tfrs_distill.pipeline.teacher_kinds.adapted_encoder import PRETRAINED_FILES, pretrain
 from tfrs_distill.progress import Progress
@@ -98,7 +99,8 @@ def measure(
         return found
     splits = splits_of(data, regime, recipe)
     tf.keras.utils.set_random_seed(recipe.seed)
-    context = TeacherContext(recipe, RetrievalData(data, splits), [], progress)
+    kept = folder / ITEM_VECTORS
+    context = TeacherContext(recipe, RetrievalData(data, splits), [], progress, kept)
     kind = teacher_kind(context)
     kind.settings()
     work = folder / "work"

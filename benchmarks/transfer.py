@@ -85,7 +85,12 @@ from tfrs_distill.pipeline.data import RetrievalData
 from tfrs_distill.pipeline.encoders import encoder_name, open_bert
 from tfrs_distill.pipeline.fit_until_best import ValidationCallback, fit_until_best
 from tfrs_distill.pipeline.recipe import Recipe, RetrievalRecipe
-from tfrs_distill.pipeline.run_folder import PIECE_VECTORS_FILE, WORDS, WORDS_FILE
+from tfrs_distill.pipeline.run_folder import (
+    ITEM_VECTORS,
+    PIECE_VECTORS_FILE,
+    WORDS,
+    WORDS_FILE,
+)
 from tfrs_distill.pipeline.teacher_kinds import TeacherContext, teacher_kind
 from tfrs_distill.pipeline.terminal import TerminalProgress
 from tfrs_distill.pipeline.worker import default_processes
@@ -228,7 +233,8 @@ def queries_of(data: RetrievalData, recipe: RetrievalRecipe) -> dict[str, Querie
 def models_of(recipe: RetrievalRecipe, data: RetrievalData, home: Path) -> dict[str, object]:
     """The models of a finished run."""
     stages = home / "stages"
-    kind = teacher_kind(TeacherContext(recipe, data, [], TerminalProgress()))
+    context = TeacherContext(recipe, data, [], TerminalProgress(), home / ITEM_VECTORS)
+    kind = teacher_kind(context)
     artefact = home / str(recipe.export.version) / "student_int8.tflite"
     return {
         "teacher": kind.open(stages / "teacher"),

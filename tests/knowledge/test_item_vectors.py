@@ -131,7 +131,7 @@ def test_one_progress_bar_over_the_texts(tmp_path):
     cache_item_vectors(LengthEncoder(), TEXTS[:2], tmp_path)
     texts = [*TEXTS, TEXTS[0]]
     cache_item_vectors(LengthEncoder(), texts, tmp_path, rows_per_shard=3, progress=Listener())
-    assert seen == [("texts", 7), 3, 3, 1]  # two exist already and one occurs twice
+    assert seen == [("item texts", 7), 3, 3, 1]  # two exist already and one occurs twice
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "foreign"])

@@ -195,7 +195,9 @@ def test_a_closed_form_is_tuned_calibrated_and_solved_for_a_fold(
     recipe = Recipe.from_toml(recipe_file(folder, tmp_path, teacher=f'kind = "{kind}"'))
     splits = split_by_time(PLANTED, max_history=12)
     made = teacher_kind(
-        TeacherContext(recipe, RetrievalData(PLANTED, splits), [], SilentProgress())
+        TeacherContext(
+            recipe, RetrievalData(PLANTED, splits), [], SilentProgress(), tmp_path / "item_vectors"
+        )
     )
     made.settings()
     facts = made.train(tmp_path)
@@ -215,7 +217,9 @@ def test_a_two_tower_is_smoothed_calibrated_and_trained_equally_for_a_fold(folde
     recipe = Recipe.from_toml(recipe_file(folder, tmp_path, teacher=teacher))
     splits = split_by_time(PLANTED, max_history=12)
     made = teacher_kind(
-        TeacherContext(recipe, RetrievalData(PLANTED, splits), [], SilentProgress())
+        TeacherContext(
+            recipe, RetrievalData(PLANTED, splits), [], SilentProgress(), tmp_path / "item_vectors"
+        )
     )
     made.settings()
     facts = made.train(tmp_path)
@@ -253,7 +257,7 @@ def test_a_teacher_continues_with_new_items(folder, tmp_path):
     def kind_of(interactions):
         splits = split_by_time(interactions, max_history=12)
         data = RetrievalData(interactions, splits)
-        return teacher_kind(TeacherContext(recipe, data, [], SilentProgress()))
+        return teacher_kind(TeacherContext(recipe, data, [], SilentProgress(), tmp_path))
 
     for name in ("before", "extended", "after"):
         (tmp_path / name).mkdir()
@@ -282,11 +286,41 @@ def test_a_teacher_continues_with_new_items(folder, tmp_path):
     assert after.fingerprint() != extended.fingerprint()
 
 
+def test_a_teacher_with_other_settings_does_not_encode_the_texts_again(
+    folder, tmp_path, monkeypatch
+):
+    encode, read = TextEncoder.encode, []
+
+    def counted(encoder, texts, **arguments):
+        read.extend(texts)
+        return encode(encoder, texts, **arguments)
+
+    monkeypatch.setattr(TextEncoder, "encode", counted)
+    data = RetrievalData(PLANTED, split_by_time(PLANTED, max_history=12))
+
+    def trained(name, **sections):
+        recipe = Recipe.from_toml(recipe_file(folder, tmp_path, **sections))
+        context = TeacherContext(recipe, data, [], SilentProgress(), tmp_path)
+        (tmp_path / name).mkdir()
+        kind = teacher_kind(context)
+        kind.train(tmp_path / name)
+        return kind.open(tmp_path / name).teacher.candidate_tower.item_text_vectors()
+
+    two_tower = 'kind = "two-tower"\n'
+    first = trained("first", teacher=two_tower)
+    assert sorted(read) == sorted(set(PLANTED.catalogue.texts))
+    np.testing.assert_allclose(first, encode(TextEncoder(folder / "bert"), PLANTED.catalogue.texts))
+    np.testing.assert_array_equal(trained("second", teacher=two_tower + "dropout = 0.5"), first)
+    assert len(read) == len(set(PLANTED.catalogue.texts))
+    other = trained("third", teacher=two_tower, tuning="pretrain_steps = 2")  # another BERT
+    assert not np.allclose(other, first)
+
+
 @pytest.mark.parametrize("tuning", ['method = "lora"', "pretrain_steps = 2"])
 def test_a_tuned_teacher_does_not_continue(folder, tmp_path, tuning):
     recipe = Recipe.from_toml(recipe_file(folder, tmp_path, tuning=tuning))
     data = RetrievalData(PLANTED, split_by_time(PLANTED, max_history=12))
-    kind = teacher_kind(TeacherContext(recipe, data, [], SilentProgress()))
+    kind = teacher_kind(TeacherContext(recipe, data, [], SilentProgress(), tmp_path))
     with pytest.raises(InputError, match=r"of a tuned BERT cannot continue from an earlier run"):
         kind.extend(tmp_path, tmp_path)
 
@@ -305,7 +339,7 @@ def test_teachers_of_candidates_are_combined_by_the_geometric_mean(folder, tmp_p
             self.open = lambda _: FunctionTeacher(lambda batch, ids: tf.constant([logits]))
 
     recipe = Recipe.from_toml(recipe_file(folder, tmp_path))
-    context = TeacherContext(recipe, None, [], SilentProgress())
+    context = TeacherContext(recipe, None, [], SilentProgress(), tmp_path)
     members = {"one": Constant(np.log(16.0), 0.0), "other": Constant(0.0, 0.0)}
     logits = EnsembleOf(context, members).open(tmp_path).logits({}, tf.range(2))
     np.testing.assert_allclose(np.exp(logits), [[4 / 5, 1 / 5]], rtol=1e-6)  # 16**(1/2) to 1
@@ -327,7 +361,7 @@ def train_only(recipe, tmp_path):
     """The teacher stage alone."""
     splits = split_by_time(PLANTED, max_history=recipe.data.max_history)
     data = RetrievalData(PLANTED, splits)
-    kind = teacher_kind(TeacherContext(recipe, data, [], SilentProgress()))
+    kind = teacher_kind(TeacherContext(recipe, data, [], SilentProgress(), tmp_path))
     kind.settings()
     (tmp_path / "teacher").mkdir()
     return kind.train(tmp_path / "teacher")
@@ -438,7 +472,8 @@ class Films:
     def kind(self, **teacher):
         recipe = self.recipe(**teacher)
         data = read_data(recipe)
-        context = TeacherContext(recipe, data, make_tasks(recipe, data), SilentProgress())
+        tasks, vectors = make_tasks(recipe, data), self.folder / "item_vectors"
+        context = TeacherContext(recipe, data, tasks, SilentProgress(), vectors)
         return teacher_kind(context), data.splits
 
 

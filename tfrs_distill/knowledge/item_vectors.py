@@ -113,7 +113,7 @@ def cache_item_vectors(
     texts = plain_texts("texts", texts)
     keys = keys_of(texts)
     jobs = store.jobs(texts, keys, rows_per_shard)
-    with (progress or SilentProgress()).bar("texts", len(texts)) as advance:
+    with (progress or SilentProgress()).bar("item texts", len(texts)) as advance:
         advance(len(texts) - sum(job.size for job in jobs))
         for job in run_jobs(jobs):
             advance(job.size)

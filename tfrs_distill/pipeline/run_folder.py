@@ -45,6 +45,7 @@ LISTS, LISTS_FILE = "lists", "lists.npz"
 # Of a softmax over all items, the mass outside the top-K is stored at each of these: 4 bytes per
 # row and temperature, so that a student can be trained at another one without new labels.
 TEMPERATURES = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 8.0)
+ITEM_VECTORS = "item_vectors"  # in a run's folder
 TUNE, TRIALS = "tune", "trials"  # in a run's folder; in it, the stages of a search's trials
 
 
@@ -176,7 +177,8 @@ class Run:
     @property
     def teacher_context(self) -> TeacherContext:
         """The context from which the run's teachers are created."""
-        return TeacherContext(self.recipe, self.data, self.tasks, self.progress)
+        vectors = self.home / ITEM_VECTORS
+        return TeacherContext(self.recipe, self.data, self.tasks, self.progress, vectors)
 
     @cached_property
     def teacher(self) -> TeacherKind:

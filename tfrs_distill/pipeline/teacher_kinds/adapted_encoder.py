@@ -42,15 +42,16 @@ def adapted_text_vectors(
 
     Returns:
         float32 [num_items, text_dim], and facts about the encoder.
-        float32 [num_items, text_dim], and facts about the encoder.
     """
     tuning, texts = context.recipe.tuning, context.splits.catalogue.texts
     encoder = open_encoder(context.recipe)
     facts: dict[str, Any] = {"parameters": encoder.num_parameters, "bytes": encoder.num_bytes}
     if tuning.pretrain_steps:
         facts["pseudo_perplexity"] = pretrain(encoder, context, folder)
-    with context.progress.bar("item texts", len(texts)) as advance:
-        vectors = encoder.encode(texts, advance=advance)
+        with context.progress.bar("item texts", len(texts)) as advance:
+            vectors = encoder.encode(texts, advance=advance)
+    else:
+        vectors = context.text_vectors(encoder)
     if tuning.method == "none":
         (folder / PRETRAINED_FILES[0]).unlink(missing_ok=True)
         return vectors, facts

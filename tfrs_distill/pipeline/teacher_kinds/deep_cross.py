@@ -130,8 +130,7 @@ class DeepCross:
         catalogue = self.context.data.catalogue
         if "text" not in self.context.recipe.teacher.privileged or catalogue is None:
             return None
-        with self.context.progress.bar("item texts", len(catalogue.texts)) as advance:
-            return open_encoder(self.context.recipe).encode(catalogue.texts, advance=advance)
+        return self.context.text_vectors(open_encoder(self.context.recipe))
 
 
 def _file(folder: Path, number: int) -> Path:

@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from tfrs_distill.errors import InputError
+from tfrs_distill.knowledge import cache_item_vectors
 from tfrs_distill.models.tasks import RankingTask
 from tfrs_distill.progress import Progress
 from tfrs_distill.teachers import fit_temperature, held_out_windows
 
 Facts = dict[str, Any]
+TEXTS_PER_SHARD = 1024  # lost in an interruption
 KERAS_FILES = "teacher-"  # followed by a number: the Keras files of a teacher, in its folder
 
 
@@ -25,12 +29,14 @@ class TeacherContext:
         data: its data: `RetrievalData` or `RankingData`.
         tasks: of a row student; empty for retrieval.
         progress: receives every piece of work.
+        item_vectors: folder of the encoder's vectors of the item texts.
     """
 
     recipe: Any
     data: Any
     tasks: Sequence[RankingTask]
     progress: Progress
+    item_vectors: Path
 
     @property
     def k(self) -> int:
@@ -41,6 +47,23 @@ class TeacherContext:
     def splits(self) -> Any:
         """The splits of the data."""
         return self.data.splits
+
+    def text_vectors(self, encoder: Any) -> np.ndarray:
+        """Return an encoder's vectors of the item texts, float32 [num_items, text_dim].
+
+        Each text is encoded once, also by later teachers with other settings and after an
+        interruption.
+        """
+        texts = self.data.catalogue.texts
+        return np.asarray(
+            cache_item_vectors(
+                encoder,
+                texts,
+                self.item_vectors,
+                rows_per_shard=TEXTS_PER_SHARD,
+                progress=self.progress,
+            )
+        )
 
     def temperature_of(self, teacher: Any) -> float:
         """Return the temperature that calibrates a teacher on validation."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from tfrs_distill.pipeline.source import table_sha256
 from tfrs_distill.pipeline.stage import NOTE, Result, Stage
 from tfrs_distill.pipeline.stages.student import best_score
 from tfrs_distill.pipeline.students import DistillationSetup, WindowStudents
-from tfrs_distill.pipeline.teacher_kinds import TeacherContext, teacher_kind
+from tfrs_distill.pipeline.teacher_kinds import teacher_kind
 from tfrs_distill.pipeline.teacher_kinds.kind import updated
 from tfrs_distill.pipeline.updates.new_data import joined_data, over_all_items
 from tfrs_distill.teachers import Ensemble
@@ -169,7 +169,7 @@ class Update:
         """The last version's teacher over all items."""
         run, data = self.run, self.earlier.data
         over_all = over_all_items(data, run.recipe, run.data.catalogue)
-        kind = teacher_kind(TeacherContext(run.recipe, over_all, [], run.progress))
+        kind = teacher_kind(replace(run.teacher_context, data=over_all))
         folder.mkdir(exist_ok=True)
         updated(run.recipe.teacher.kind, kind).extend(self.earlier.file("teacher"), folder)
         return kind.open(folder)
