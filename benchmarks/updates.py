@@ -9,7 +9,7 @@ far. All are measured on the test users of the data so far (each user's last 10 
 catalogue at that time; and, for forgetting, on users without new data since the first version.
 Costs are the seconds of the stages that a version needs: for a run data, words, teacher, knowledge,
 student and export, without its twin and its evaluation. Runs and updates that are on disk are not
-run again.
+run again. Intervals are over users and seeds.
 """
 
 from __future__ import annotations
@@ -55,12 +55,11 @@ def main() -> None:
         recipe, slices, arguments.seeds = recipe.quick(), 1, arguments.seeds[:1]
     if anew is None or arguments.quick:
         anew = sorted({max(slices // 2, 1), slices})
-    rows: list[Row] = []
+    replays = []
     for seed in arguments.seeds:
-        replayed = Replay(replace(recipe, seed=seed), slices, arguments.out)
-        print(replayed.table(anew))
-        rows += replayed.goals(anew)
-    publish(rows, arguments.json)
+        replays.append(Replay(replace(recipe, seed=seed), slices, arguments.out))
+        print(replays[-1].table(anew))
+    publish(goals(replays, anew), arguments.json)
 
 
 class Replay:
@@ -131,47 +130,8 @@ class Replay:
             lines.append(f"| {number} | {' | '.join(cells)} |")
         return "\n".join(lines)
 
-    def goals(self, anew: Iterable[int]) -> list[Row]:
-        """Quality and cost compared with training from scratch, and forgetting."""
-        seed, found = self.recipe.seed, []
-        for number in anew:
-            update, whole = self.versions[number - 1], self.anew(number)
-            paired = self._paired(number)
-            low, high = paired["interval"]
-            found += [
-                row(
-                    f"seed {seed}, slice {number}: NDCG updated / anew",
-                    update["ndcg"][ALL_USERS]["new"] / ndcg_of(whole),
-                    "",
-                    ">= 0.97",
-                    f"difference {paired['difference']:+.4f} ({low:+.4f} to {high:+.4f})",
-                ),
-                row(
-                    f"seed {seed}, slice {number}: seconds update / anew",
-                    sum(update["seconds"].values()) / seconds_of(whole),
-                    "",
-                    "<= 0.25",
-                    "of the stages that a version needs",
-                ),
-            ]
-        same = [version["ndcg"].get(UNCHANGED) for version in self.versions]
-        kept = [values["new"] / values["first"] for values in same if values]
-        last = self.versions[-1]
-        least = float(min(kept)) if kept else float("nan")
-        found.append(
-            row(
-                f"seed {seed}: NDCG of users without new data, updated / first version",
-                float(kept[-1]) if kept else float("nan"),
-                "",
-                ">= 0.99",
-                f"{last['queries'].get(UNCHANGED, 0):,} users after the last slice; the lowest "
-                f"after any slice {least:.4f}",
-            )
-        )
-        return found
-
-    def _paired(self, number: int) -> dict[str, Any]:
-        """The paired difference of an update and a run from scratch, over the same users."""
+    def by_user(self, number: int) -> list[np.ndarray]:
+        """The NDCG of each test user: of an update, and of a run from scratch on the same data."""
         update = self.home / "first" / "updates" / str(number + 1) / "stages"
         whole = self.home / f"until-{number}" / "stages"
         values = []
@@ -182,8 +142,57 @@ class Replay:
         one, other = values
         if set(one) != set(other):
             raise RuntimeError("an update and a run from scratch have different test users")
-        both = [np.array([by_user[user] for user in sorted(one)]) for by_user in (one, other)]
-        return metrics.paired_difference(*both, seed=self.recipe.seed)
+        return [np.array([by_user[user] for user in sorted(one)]) for by_user in (one, other)]
+
+    def kept(self) -> list[float]:
+        """After each update, the NDCG of users without new data over that of the first version."""
+        same = [version["ndcg"].get(UNCHANGED) for version in self.versions]
+        return [values["new"] / values["first"] for values in same if values]
+
+
+def goals(replays: list[Replay], anew: Iterable[int]) -> list[Row]:
+    """Quality and cost compared with training from scratch, and forgetting, over all seeds."""
+    found = []
+    for number in anew:
+        updated, whole = map(np.stack, zip(*(replay.by_user(number) for replay in replays)))
+        paired = metrics.paired_difference(updated, whole)
+        low, high = paired["interval"]
+        seconds = [
+            [sum(replay.versions[number - 1]["seconds"].values()) for replay in replays],
+            [seconds_of(replay.anew(number)) for replay in replays],
+        ]
+        of_update, of_run = map(np.mean, seconds)
+        by_seed = ", ".join(f"{ratio:.3f}" for ratio in updated.mean(axis=1) / whole.mean(axis=1))
+        found += [
+            row(
+                f"slice {number}: NDCG updated / anew",
+                paired["ratio"],
+                "",
+                ">= 0.97",
+                f"{updated.mean():.4f} and {whole.mean():.4f}, difference "
+                f"{paired['difference']:+.4f} ({low:+.4f} to {high:+.4f}); by seed {by_seed}",
+            ),
+            row(
+                f"slice {number}: seconds update / anew",
+                of_update / of_run,
+                "",
+                "<= 0.25",
+                f"{of_update:.0f} and {of_run:.0f}, of the stages that a version needs",
+            ),
+        ]
+    kept = np.array([replay.kept() for replay in replays])  # [num_seeds, num_slices]
+    last = replays[0].versions[-1]
+    found.append(
+        row(
+            "NDCG of users without new data, updated / first version",
+            kept[:, -1].mean() if kept.size else float("nan"),
+            "",
+            ">= 0.99",
+            f"{last['queries'].get(UNCHANGED, 0):,} users after the last slice; the lowest of any "
+            f"slice and seed {kept.min() if kept.size else float('nan'):.4f}",
+        )
+    )
+    return found
 
 
 def user_ids(folder: Path) -> list[str]:
