@@ -10,6 +10,7 @@ from tiny_data import tiny_catalogue
 from tfrs_distill import columns
 from tfrs_distill.data.cold_items import ColdItems, choose_cold_items, split_cold_items
 from tfrs_distill.data.interactions import Interactions
+from tfrs_distill.data.rated_rows import split_ratings
 from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import evaluate
 from tfrs_distill.evaluation.top_k import top_k_unseen
@@ -167,3 +168,11 @@ def test_no_training_data_is_an_error():
     everything = ColdItems(np.arange(2, 11, dtype=np.int32), np.array([1], np.int32))
     with pytest.raises(InputError, match="no user has 2 training interactions"):
         split_cold_items(interactions(), everything, everything.all, max_history=4)
+
+
+def test_data_without_timestamps_are_refused():
+    untimed = replace(interactions(), timestamps=np.zeros(20, np.int64))
+    with pytest.raises(InputError, match="no timestamps.*last interactions are the test data"):
+        split_cold_items(untimed, COLD, COLD.all, max_history=4)
+    with pytest.raises(InputError, match="no timestamps.*last ratings are the test data"):
+        split_ratings(untimed)

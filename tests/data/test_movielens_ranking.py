@@ -150,7 +150,7 @@ def test_max_history_is_at_least_1_and_by_default_32(folder):
     [(1, "for train.* has 1 inter"), (5, "for validation.*The longest sequence has 5.*10 are")],
 )
 def test_too_few_ratings_for_three_parts(tmp_path, num_rows, words):
-    write_folder(tmp_path, [("u", "abcd"[n % 4], 3, n) for n in range(num_rows)])
+    write_folder(tmp_path, [("u", "abcd"[n % 4], 3, n + 1) for n in range(num_rows)])
     with pytest.raises(InputError, match=f"'tiny': no row is left {words}"):
         movielens_ranking(tmp_path)
 

@@ -82,6 +82,15 @@ def test_only_linked_items_count():
     assert relink_by_title(graph, titles, films).links == {"b": 0}
 
 
+def test_titles_in_other_scripts_are_compared_by_their_own_words():
+    seven, godzilla = "\u4e03\u4eba\u306e\u4f8d (1954)", "\u30b4\u30b8\u30e9 (1954)"
+    assert links([seven, godzilla], [godzilla, seven]) == {godzilla: 1, seven: 0}
+    with pytest.raises(InputError, match="None of"):
+        links([seven], [godzilla])
+    with pytest.raises(InputError, match="None of"):
+        links(["!!! (1954)"], ["??? (1954)"])
+
+
 def test_without_a_common_title_the_error_shows_both():
     with pytest.raises(InputError, match=r"None of .* 1 titles .*'M .*\['Heat \(1995\)'\]"):
         links(["Heat (1995)"], ["M (1931)"])

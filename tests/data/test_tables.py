@@ -471,3 +471,9 @@ def test_attributes_of_items_by_hand(write):
     many = [str(number) + "x" for number in range(1001)]
     with pytest.raises(InputError, match="'isbn' has 1,001 different values for 1,001 items; at m"):
         read_item_attributes({"id": many, "isbn": many}, Catalogue(many, many, many), ["isbn"])
+
+
+def test_a_file_given_twice_is_refused(write):
+    file = write("orders.csv", CSV)
+    with pytest.raises(InputError, match="is given twice: its rows would count twice"):
+        read_table([file, file])

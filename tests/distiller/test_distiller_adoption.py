@@ -574,7 +574,7 @@ def test_one_logit_goes_with_a_pointwise_loss_and_binary_cross_entropy(examples)
         "student_loss": -np.log(np.where(clicks, probabilities, 1 - probabilities)).mean(),
         "scores": ((known[:, 0] - logits) ** 2).mean(),
     }
-    for labels in (clicks, clicks[:, None], ids > 2):
+    for labels in (clicks, clicks[:, None], ids > 2, (ids > 2).astype(np.int64)):
         batch = {columns.INPUTS: inputs, columns.LABELS: labels, "known": known[:, :1]}
         terms = distiller.loss_terms(tf.nest.map_structure(tf.constant, batch), training=False)
         for name, value in expected.items():
@@ -618,3 +618,20 @@ def test_predict_of_a_history_student_returns_logits():
     np.testing.assert_allclose(
         distiller.predict(windows.batches(3), verbose=0), expected, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float32])
+def test_labels_of_one_logit_are_within_0_and_1(examples, dtype):
+    inputs, ids, known = examples
+    distiller = distiller_of(
+        tf.keras.Sequential([tf.keras.layers.Dense(1)]),
+        loss=tf.keras.losses.MeanSquaredError(name="scores"),
+        teacher=lambda batch, _: batch["known"],
+    )
+    distiller.compile(optimizer="sgd")
+    labels = (ids > 2).astype(dtype)
+    batch = {columns.INPUTS: inputs, columns.LABELS: labels, "known": known[:, :1]}
+    distiller.fit(tf.data.Dataset.from_tensors(batch), verbose=0)
+    labels[1] = 2
+    with pytest.raises(ValueError, match="within 0 and 1 for a single logit. Received: 2 in row 1"):
+        distiller.fit(tf.data.Dataset.from_tensors(batch), verbose=0)

@@ -2,13 +2,14 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 from nightly import one_in
-from tiny_data import tiny_catalogue
+from tiny_data import random_windows, tiny_catalogue
 
 from tfrs_distill import columns
 from tfrs_distill.data.windows import Windows
@@ -225,6 +226,38 @@ def test_a_student_with_the_teachers_weights_agrees_on_the_best_candidates(combi
     distiller.compile(run_eagerly=True)
     logs = distiller.evaluate(tf.data.Dataset.from_tensors(batch), verbose=0, return_dict=True)
     assert logs["agreement@3"] == 1.0
+
+
+@pytest.mark.parametrize("k", [1, 2, 4])
+def test_masked_candidates_do_not_count_in_the_agreement(k):
+    mask = np.zeros([*HISTORY.shape, NUM_ITEMS], bool)
+    mask[..., :3] = True  # a row has these candidates, and its label
+    student, teacher = student_of(), student_of(seed=2)
+    distiller = Distiller(student, teacher, SoftTargetKLDivergence(), agreement_k=k)
+    distiller.compile(run_eagerly=True)
+    data = tf.data.Dataset.from_tensors(batch_of() | {columns.SCORE_MASK: mask})
+    found = distiller.evaluate(data, verbose=0, return_dict=True)[f"agreement@{k}"]
+    shares = []
+    queries = [model.encode_rows(batch_of()).numpy() for model in (student, teacher)]
+    tables = [model.catalogue_embeddings().numpy()[1:] for model in (student, teacher)]
+    for row, label in enumerate(ROW_LABELS):
+        left = np.union1d([0, 1, 2], label - 1)
+        best = [
+            set(left[np.argsort(-(table[left] @ of_rows[row]))][:k])
+            for of_rows, table in zip(queries, tables)
+        ]
+        shares.append(len(best[0] & best[1]) / min(k, len(left)))
+    assert found == pytest.approx(np.mean(shares), abs=1e-6)
+    assert (found == 1.0) == (k == 4)
+
+
+def test_a_mask_of_all_items_is_refused_for_candidates_of_the_batch():
+    windows = random_windows(num_items=NUM_ITEMS, max_history=MAX_HISTORY)
+    windows = replace(windows, candidates=np.ones(NUM_ITEMS, bool))
+    student = student_of(Candidates("batch"))
+    with pytest.raises(ValueError, match=r"is over all .* items.*num_negatives=N"):
+        student(next(iter(windows.batches(3))))
+    student(next(iter(windows.batches(3, num_negatives=0))))
 
 
 # `tfrs.tasks.Retrieval` has no histories, so no seen items.

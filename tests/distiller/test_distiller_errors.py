@@ -9,6 +9,7 @@ from tiny_data import random_windows
 
 from tfrs_distill import columns
 from tfrs_distill.distiller import Distiller
+from tfrs_distill.errors import DivergedError
 from tfrs_distill.losses import HiddenRepresentationDistillation, SoftTargetKLDivergence
 from tfrs_distill.models import RetrievalStudent
 
@@ -398,6 +399,17 @@ def test_at_a_later_batch_as_well(eagerly, loss):
         words = "^The total_loss became nan in batch 2 of the epoch, after 1 steps, and the weights"
         batches = batches_of(output, size=6, **more)
         assert_refused(distiller, batches, words, eagerly=eagerly, steps=1)
+
+
+def test_callbacks_given_by_position_leave_the_check_on():
+    output = OUTPUTS.copy()
+    output[9, 0] = NAN
+    distiller, calls = distiller_of(), []
+    distiller.compile(optimizer="adam")
+    seen = tf.keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_: calls.append(1))
+    with pytest.raises(DivergedError, match="became nan in batch 2"):
+        distiller.fit(batches_of(output, size=6), None, None, 1, 0, [seen])
+    assert calls == [1]
 
 
 @pytest.mark.parametrize("eagerly", [nightly(False), True])

@@ -9,6 +9,7 @@ from tiny_data import tiny_catalogue, windows_from
 
 from tfrs_distill.data import row_blocks as blocks
 from tfrs_distill.data.splits import Queries
+from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation import evaluate, metrics
 
 COUNTS = np.array([0, 8, 4, 1, 0])  # of items 1 to 4, by 8 users
@@ -103,5 +104,7 @@ def test_groups_of_several_runs_are_resampled_by_runs_too():
     one = np.stack([np.zeros(500), np.ones(500)])
     found = metrics.independent_difference(one, np.zeros((2, 300)))
     assert found == {"difference": 0.5, "interval": [0.0, 1.0]}
+    with pytest.raises(InputError, match="of the same runs. Received: 2 and 1"):
+        metrics.independent_difference(one, np.zeros(300))
     both = metrics.independent_difference(one, one)  # a run is drawn for both groups at once
     assert both == {"difference": 0.0, "interval": [0.0, 0.0]}

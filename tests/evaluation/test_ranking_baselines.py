@@ -50,6 +50,13 @@ def test_item_means_by_hand():
     np.testing.assert_allclose(result["rating"], [19 / 5, 3.0, 3.5, 3.5])
 
 
+@pytest.mark.parametrize("label", [0, 1])
+def test_probabilities_of_equal_binary_labels_are_within_0_and_1(label):
+    train = rows_of([1, 1, 2], [1, 2, 3], [label] * 3)
+    found = item_mean(train, "rating", l2=1.0)(train)["rating"]
+    np.testing.assert_allclose(found, [abs(label - 0.5 / 3)] * 3)
+
+
 def test_a_row_without_a_label_does_not_count():
     train = rows_of([1, 1, 2], [1, 2, 3], [4, np.nan, 2])
     np.testing.assert_allclose(item_mean(train, "rating", l2=1.0)(train)["rating"], [3.5, 3.5, 2.5])

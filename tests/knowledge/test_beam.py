@@ -3,15 +3,19 @@
 import functools
 import os
 import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from planted_teachers import PlantedTeacher
 from tiny_data import random_windows, with_weights
 
+from tfrs_distill.data import AttributeVocabulary
 from tfrs_distill.errors import InputError, MissingExtraError
 from tfrs_distill.knowledge import beam, cache_teacher
 from tfrs_distill.knowledge.beam import label_with_beam
 from tfrs_distill.knowledge.label_windows import LabelSettings
+from tfrs_distill.models import RetrievalStudent
 
 NUM_ITEMS = 9
 SETTINGS = {"top_k": 4, "temperatures": (1.0, 2.0), "rows_per_shard": 3, "dtype": "int8"}
@@ -94,3 +98,26 @@ def test_the_settings_are_checked_before_a_teacher_is_made(tmp_path, windows):
     pytest.importorskip("apache_beam", reason="Apache Beam is not installed")
     with pytest.raises(InputError, match="`top_k` must be within 1 and 8"):
         label_with_beam(pytest.fail, windows, tmp_path, top_k=9)
+
+
+def test_a_worker_writes_the_outputs_of_a_teacher_that_reads_attributes(tmp_path):
+    pytest.importorskip("apache_beam", reason="Apache Beam is not installed")
+    windows = random_windows(num_items=NUM_ITEMS)
+    values = 1 + np.arange(len(windows))[:, None] % 2
+    windows = replace(windows, user_attributes=values.astype(np.int32))
+
+    def teacher():
+        known = AttributeVocabulary({"plan": ("free", "gold")})
+        student = RetrievalStudent.from_history(
+            num_items=NUM_ITEMS, max_history=windows.history.shape[1], embedding_dim=4,
+            user_attributes=known, seed=0,
+        )  # fmt: skip
+        tower = student.query_tower
+        tower.attribute_embeddings.assign(np.random.default_rng(0).normal(size=[3, 4]))
+        tower.prior_items.assign(3.0)
+        return student
+
+    settings = {"rows_per_shard": 3}
+    label_with_beam(teacher, windows, tmp_path / "beam", **settings)
+    cache_teacher(teacher(), windows, tmp_path / "local", **settings)
+    assert files_in(tmp_path / "beam") == files_in(tmp_path / "local")

@@ -770,3 +770,14 @@ def test_another_storage_format_is_another_cache(tmp_path, windows, changed):
     trainer = RecordingTrainer(NUM_ITEMS)
     cross_fitted(windows, tmp_path, trainer, **changed)
     assert trainer.folds == [0, 1, 2]
+
+
+def test_windows_with_other_user_attributes_cannot_be_joined(tmp_path, windows):
+    attributes = np.arange(len(windows))[:, None] % 3
+    known = replace(windows, user_attributes=attributes)
+    cached = cache_teacher(PlantedTeacher(NUM_ITEMS), known, tmp_path / "known", top_k=4)
+    assert len(cached.join(known)) == len(windows)
+    with pytest.raises(InputError, match="or the user attributes differ"):
+        cached.join(replace(known, user_attributes=2 - attributes))
+    without = cache_teacher(PlantedTeacher(NUM_ITEMS), windows, tmp_path / "without", top_k=4)
+    assert len(without.join(known)) == len(windows)  # its teacher read none

@@ -170,6 +170,12 @@ def test_huge_logits_do_not_overflow():
     np.testing.assert_array_equal(gradient, [[-1.0, 1.0]])
 
 
+def test_very_negative_teacher_logits_do_not_overflow_in_padded_lists():
+    loss, student = PairwiseDistillation(ndcg_weights=True), [[0.0, 1.0, 0.0]]
+    low, _ = call(loss, [[-200.0, -201.0, MASKED]], student)
+    np.testing.assert_allclose(low, call(loss, [[2.0, 1.0, MASKED]], student)[0], rtol=1e-5)
+
+
 def test_no_gradient_goes_to_the_teacher():
     teacher, student = tf.Variable([[2.0, 1.0]]), tf.Variable([[0.0, 1.0]])
     with tf.GradientTape() as tape:

@@ -26,7 +26,7 @@ def reference(teacher, student, k, position_decay, discrepancy):
     falling = [math.exp(-place / position_decay) for place in range(1, len(order) + 1)][:k]
     value, gradient = 0.0, np.zeros(len(teacher))
     for place, (slot, weight) in enumerate(zip(order, falling), start=1):
-        rank = 1 + sum(student[other] > student[slot] for other in order)
+        rank = sum(student[other] >= student[slot] for other in order)
         weight *= max(math.tanh(discrepancy * (rank - place)), 0.0) / sum(falling)
         value += weight * np.logaddexp(0, -student[slot])
         gradient[slot] -= weight / (1 + math.exp(student[slot]))
@@ -76,17 +76,16 @@ def test_a_student_with_the_teachers_ranking_has_no_gradient(lists):
     values, gradient = call(RankingDistillation(6, 1.0, 0.1), teacher, 0.1 * teacher)
     np.testing.assert_array_equal(values, np.zeros(3))
     np.testing.assert_array_equal(gradient, np.zeros((3, 6)))
-    # Equal logits are in the teacher's order, too.
-    np.testing.assert_array_equal(
-        call(RankingDistillation(6, 1.0, 0.1), teacher, np.zeros((3, 6)))[0], np.zeros(3)
-    )
 
 
-def test_candidates_with_equal_student_logits_share_a_rank():
+def test_candidates_with_equal_student_logits_share_the_lowest_of_their_ranks():
     loss = RankingDistillation(1, 1.0, 0.5)
-    # The teacher's best shares the first place, then the second.
+    # The teacher's best shares ranks 1 and 2, then ranks 2 and 3.
     values, _ = call(loss, [[3.0, 2.0, 1.0]] * 2, [[0.0, 0.0, -1.0], [0.0, 0.0, 1.0]])
-    np.testing.assert_allclose(values, [0.0, math.tanh(0.5) * LN(2)], rtol=1e-6)
+    np.testing.assert_allclose(values, np.tanh([0.5, 1.0]) * LN(2), rtol=1e-6)
+    # A student with equal logits learns the teacher's best.
+    _, gradient = call(loss, [[3.0, 2.0, 1.0]], np.zeros((1, 3)))
+    np.testing.assert_allclose(gradient, [[-math.tanh(1.0) / 2, 0.0, 0.0]], rtol=1e-6)
 
 
 def test_empty_slots_have_no_influence(lists):

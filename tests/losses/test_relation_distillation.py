@@ -27,6 +27,15 @@ def test_it_is_the_mean_squared_difference_of_cosines():
     assert layer.weights == []
 
 
+def test_rows_count_by_their_weights():
+    weights = np.array([1.0, 2.0, 0.0, 0.5, 0.0, 1.0])
+    values = RelationDistillation("a", "b")(
+        (tf.constant(STUDENT), tf.constant(TEACHER)), row_weights=tf.constant(weights)
+    )
+    squares = (cosines(STUDENT) - cosines(TEACHER)) ** 2
+    np.testing.assert_allclose(values, squares @ weights / weights.sum(), rtol=1e-5)
+
+
 def test_rotated_and_scaled_representations_are_equal():
     turn, _ = np.linalg.qr(np.random.default_rng(2).normal(size=(4, 4)))
     turned = tf.constant(3.0 * STUDENT @ turn.astype(np.float32))
@@ -58,3 +67,22 @@ def test_a_distiller_compares_different_widths():
     np.testing.assert_allclose(terms["relation_distillation"], expected, rtol=1e-4)
     again = RelationDistillation.from_config(loss.get_config())
     assert again.get_config() == loss.get_config()
+
+
+def test_rows_of_weight_0_have_no_influence():
+    windows = random_windows(num_items=9, max_history=4)
+    student = RetrievalStudent.from_history(num_items=9, max_history=4, embedding_dim=4, seed=0)
+    teacher = BertTwoTower(np.eye(9), max_history=4, embedding_dim=8, seed=0)
+    distiller = Distiller(
+        student, teacher, RelationDistillation("query_embeddings", "query_embeddings")
+    )
+    batch = next(iter(windows.batches(8)))
+
+    def loss_of(labels, weights):
+        given = {"labels": labels, "sample_weight": weights}
+        return distiller.loss_terms(batch | given, training=False)["relation_distillation"]
+
+    weights = tf.cast(tf.range(8) < 5, tf.float32)[:, None] * tf.ones([8, 4])
+    first = tf.where(weights > 0, batch["labels"], 0)
+    expected = loss_of(first, tf.ones([8, 4]))  # the other rows have no label
+    np.testing.assert_allclose(loss_of(batch["labels"], weights), expected, rtol=1e-5)

@@ -249,3 +249,10 @@ def test_an_undefined_divergence_is_infinite_or_nan():
     impossible = rows(loss, [[0.0, 0.0]], [[-np.inf, 0.0]])
     np.testing.assert_array_equal(impossible, [np.inf])
     assert np.isnan(rows(loss, [[-np.inf, -np.inf]], [[0.0, 0.0]])).all()
+
+
+def test_more_axes_before_the_candidates_give_one_divergence_each():
+    teacher, student = np.random.default_rng(0).normal(size=(2, 2, 3, 5)).astype(np.float32)
+    loss = SoftTargetKLDivergence(temperature=2.0)
+    flat = loss.call(teacher.reshape(6, 5), student.reshape(6, 5))
+    np.testing.assert_allclose(loss.call(teacher, student), tf.reshape(flat, [2, 3]), rtol=1e-6)

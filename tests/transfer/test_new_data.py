@@ -72,6 +72,17 @@ def test_without_times_new_rows_follow_the_old_ones(tmp_path, shuffled):
     assert items == [*map(str, range(10)), "3", "1"]
 
 
+def test_without_times_some_users_are_updated_too(tmp_path):
+    recipe = Recipe.named("movielens-100k").of_tables(
+        [table(tmp_path / "old.csv", OLD, times=False)]
+    )
+    recipe = replace(recipe, data=replace(recipe.data, max_history=4, max_users=1))
+    before = read_table(tmp_path / "old.csv").of_some_users(1, seed=0)
+    new = table(tmp_path / "new.csv", [(before.user_ids[0], 3, 4)], times=False)
+    both, _ = joined_data(RetrievalData.of(before, recipe), recipe, [new], [], {})
+    assert both.interactions.catalogue.item_ids[both.interactions.sequences()[0][-1] - 1] == "3"
+
+
 def test_the_files_of_a_folder_identify_it(tmp_path):
     (tmp_path / "new").mkdir()
     files = [tmp_path / "new" / name for name in ("a.csv", "b.csv")]

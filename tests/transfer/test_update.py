@@ -173,6 +173,11 @@ def test_an_update_resumes_and_another_follows_it(run, tables, monkeypatch, caps
     for table, part in ((second, "version 3"), (copy, "version 2"), (old, "the data")):
         with pytest.raises(InputError, match=rf"\.csv is in {part} of .* would count twice"):
             pipeline.update(run, table)
+    third = shutil.copy(second, run.parent / "third.csv")
+    with open(third, "a") as file:
+        file.write("\n")
+    with pytest.raises(InputError, match=r"third\.csv is in .*third\.csv, given before it"):
+        pipeline.update(run, [third, third])
     later = Recommender.load(run / "3")
     assert later.artefact.item_ids == new.artefact.item_ids
     found = json.loads((run / "updates" / "3" / "update.json").read_text())

@@ -96,12 +96,14 @@ def split_cold_items(
         validation_fraction: share of each user's interactions in validation.
 
     Raises:
-        InputError: a target is not cold, or no interactions remain to train or evaluate on.
+        InputError: there are no timestamps, a target is not cold, or no interactions remain to
+            train or evaluate on.
     """
     targets = _cold_targets("targets", targets, cold)
     validated = targets
     if validation_targets is not None:
         validated = _cold_targets("validation_targets", validation_targets, cold)
+    interactions.require_times("Give timestamps: each user's last interactions are the test data.")
     cuts = user_time_cuts(
         interactions, train_fraction=train_fraction, validation_fraction=validation_fraction
     )

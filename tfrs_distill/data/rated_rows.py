@@ -80,7 +80,7 @@ def split_ratings(
         users: user attributes.
 
     Raises:
-        InputError: `max_history` is below 1, or a part would have no rows.
+        InputError: there are no timestamps, `max_history` is below 1, or a part would have no rows.
 
     Example:
     >>> items = Catalogue(("50", "7"), ("Heat (1995)", "Babe (1995)"), ("Heat", "Babe"))
@@ -177,6 +177,7 @@ def _moments(seconds: np.ndarray | None, num_rows: int) -> dict[str, np.ndarray]
 
 def _split(interactions: Interactions, rows: RankingExamples) -> RankingSplits:
     sequences = interactions.sequences()
+    interactions.require_times("Give timestamps: each user's last ratings are the test data.")
     cuts = user_time_cuts(interactions)
     users = rows.users - 1
     places = np.arange(len(rows)) - _first_rows(users)

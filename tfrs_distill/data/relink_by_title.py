@@ -70,7 +70,9 @@ def _by_title(titles: Mapping[str, str], short: bool) -> dict[tuple[str, int | N
     """Return item ids by comparable title, without ambiguous titles."""
     found: dict[tuple[str, int | None], list[str]] = {}
     for item_id, title in titles.items():
-        found.setdefault(_comparable(title, short), []).append(item_id)
+        words, year = _comparable(title, short)
+        if words:
+            found.setdefault((words, year), []).append(item_id)
     return {key: items[0] for key, items in found.items() if len(items) == 1}
 
 
@@ -80,5 +82,5 @@ def _comparable(title: str, short: bool) -> tuple[str, int | None]:
     words = words.split(":")[0] if short else words
     words = unicodedata.normalize("NFKD", words.lower()).replace("&", " and ")
     words = "".join(letter for letter in words if not unicodedata.combining(letter))
-    kept = [word for word in re.findall(r"[a-z0-9]+", words) if word not in ARTICLES]
+    kept = [word for word in re.findall(r"[^\W_]+", words) if word not in ARTICLES]
     return " ".join(kept), year_of(title)

@@ -292,9 +292,14 @@ class Windows:
         return digest.hexdigest()
 
     def example_keys(self) -> np.ndarray:
-        """Return a key for each example, from the catalogue and the example alone: uint64 [len]."""
+        """Return a key for each example, from the catalogue and the example alone: uint64 [len].
+
+        The user attributes are part of the example.
+        """
         catalogue = bytes.fromhex(self.catalogue.fingerprint())
-        rows = np.concatenate([self.users[:, None], self.history, self.labels], axis=1)
+        parts = [self.users[:, None], self.history, self.labels]
+        parts += [] if self.user_attributes is None else [self.user_attributes]
+        rows = np.concatenate(parts, axis=1)
         digests = [
             hashlib.blake2b(row.tobytes(), digest_size=8, key=catalogue).digest()
             for row in np.ascontiguousarray(rows, np.int32)

@@ -466,7 +466,7 @@ class Distiller(ChecksFirstBatch):
         student = self.untracked.student.to_rows(student, teacher_outputs.batch)
         require_rows(student, outputs, f"The student's layer {name!r}")
         teacher, weights = teacher_outputs.hidden_representation(key, layer.teacher_layer)
-        return layer((student, teacher)), weights
+        return layer((student, teacher), row_weights=weights), weights
 
     def _over_queries(
         self, loss: tf.keras.losses.Loss, name: str, task: str, teacher_outputs: TeacherOutputs

@@ -97,9 +97,14 @@ def _require_finite(step: Step, name: str, values: np.ndarray, weights: Any, key
     if not finite.all():
         row = int(np.argmin(finite))
         where = f" Example {teacher_outputs.example_at(row)}" if len(of_loss) == len(rows) else ""
+        whose = f"distillation loss `{name}` is NaN or infinite, though the teacher outputs"
+        if all(np.isfinite(head.logits.numpy()).all() for head in step.outputs.heads.values()):
+            raise ValueError(
+                f"The {whose} and the student's logits are finite: they are too large for the loss."
+                f"{where}"
+            )
         raise ValueError(
-            f"The student has diverged: its distillation loss `{name}` is NaN or infinite, though "
-            f"the teacher outputs are finite. Lower the learning rate.{where}"
+            f"The student has diverged: its {whose} are finite. Lower the learning rate.{where}"
         )
 
 

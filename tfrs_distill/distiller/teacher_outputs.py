@@ -293,7 +293,10 @@ def check_tail(name: str, temperature: float, temperatures: tuple[float, ...]) -
 
 
 def agreement(teacher_outputs: TeacherOutputs, task: str, k: int) -> tf.Tensor:
-    """Share of the teacher's top k that is in the student's top k, float32 [num_rows]."""
+    """Share of the teacher's top k that is in the student's top k, float32 [num_rows].
+
+    Masked candidates do not count: a row with fewer than k candidates has a smaller k.
+    """
     logits = teacher_outputs.logits_of(task)
     student = logits.head.logits
     k = min(k, student.shape[1]) if student.shape[1] else tf.minimum(k, tf.shape(student)[1])
@@ -305,7 +308,10 @@ def agreement(teacher_outputs: TeacherOutputs, task: str, k: int) -> tf.Tensor:
         teacher_best = tf.math.top_k(logits.adjusted, k).indices
     student_best = tf.math.top_k(student, k).indices
     shared = tf.reduce_any(teacher_best[:, :, None] == student_best[:, None, :], axis=-1)
-    return tf.reduce_mean(tf.cast(shared, tf.float32), axis=-1)
+    counts = is_candidate(tf.gather(student, teacher_best, batch_dims=1))
+    return tf.math.divide_no_nan(
+        *(tf.reduce_sum(tf.cast(part, tf.float32), axis=-1) for part in (shared & counts, counts))
+    )
 
 
 def _name(teacher: Any) -> str:

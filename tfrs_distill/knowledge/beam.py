@@ -72,12 +72,16 @@ def label_with_beam(
     begin([files])
     if not files.is_done():
         files.keep_teacher(to_label.knowledge(teacher, files.rows))
+        known = windows.user_attributes
         elements = [
             (
                 shard,
-                windows.users[shard.rows],
-                windows.history[shard.rows],
-                windows.labels[shard.rows],
+                {
+                    "users": windows.users[shard.rows],
+                    "history": windows.history[shard.rows],
+                    "labels": windows.labels[shard.rows],
+                    "user_attributes": None if known is None else known[shard.rows],
+                },
                 to_label.keys[shard.rows],
             )
             for shard in files.shard_files(fingerprint)
@@ -119,12 +123,10 @@ class _Label(_DoFn):  # type: ignore[misc]
             )
         self.labeller = Labeller(teacher, self.none.catalogue.num_items, self.settings)
 
-    def process(
-        self, element: tuple[ShardFile, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-    ) -> Iterable[str]:
+    def process(self, element: tuple[ShardFile, dict[str, Any], np.ndarray]) -> Iterable[str]:
         """Write one shard if it does not exist yet; yield its name."""
-        (path, fingerprint, rows), users, history, labels, keys = element
-        windows = replace(self.none, users=users, history=history, labels=labels)
+        (path, fingerprint, rows), examples, keys = element
+        windows = replace(self.none, **examples)
         arrays = partial(self.labeller.keyed, windows, rows, keys)
         for done in run_jobs([shard_job(path, fingerprint, arrays)]):
             yield done.path.name

@@ -185,6 +185,8 @@ class CachedTeacher:
         shard = np.repeat(np.arange(len(held), dtype=np.int32), [len(keys) for keys in held])
         place = np.concatenate([np.arange(len(keys), dtype=np.int32) for keys in held])
         keys, wanted = np.concatenate(held), windows.example_keys()
+        if not np.isin(wanted, keys).any():  # cached without user attributes
+            wanted = replace(windows, user_attributes=None).example_keys()
         order = np.argsort(keys)
         found = order[np.minimum(np.searchsorted(keys, wanted, sorter=order), len(keys) - 1)]
         if (keys[found] != wanted).any():
@@ -192,7 +194,8 @@ class CachedTeacher:
             raise InputError(
                 f"The teacher cache does not have training example {example}, of user "
                 f"{windows.users[example]}. It was made for other windows: the data, the item "
-                "texts, the split or `max_history` differ. Make the cache again for these windows."
+                "texts, the split, `max_history` or the user attributes differ. Make the cache "
+                "again for these windows."
             )
         return shard[found], place[found]
 

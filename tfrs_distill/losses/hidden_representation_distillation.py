@@ -87,8 +87,15 @@ class HiddenRepresentationDistillation(tf.keras.layers.Layer):
             self.projector.build(tf.TensorShape([None, student_width]))
         self.built = True
 
-    def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        """Return the distance per row, float32 [num_rows]."""
+    def call(
+        self, inputs: tuple[tf.Tensor, tf.Tensor], row_weights: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Return the distance per row, float32 [num_rows].
+
+        Args:
+            inputs: hidden representations of student and teacher.
+            row_weights: float32 [num_rows], for losses that compare rows; None if all count 1.
+        """
         student, teacher = inputs
         projected = student if self.projector is None else self.projector(student)
         if not projected.shape[1:].is_compatible_with(teacher.shape[1:]):

@@ -94,6 +94,7 @@ class PairwiseDistillation(tf.keras.losses.Loss):
 def _ndcg_changes(lists: RankedLists) -> tf.Tensor:
     """Return the change of DCG by each swap (NDCG times ideal DCG), `[queries, size, size]`."""
     gains = tf.exp(lists.teacher - lists.teacher[:, :1])  # the teacher's best is first
+    gains = tf.where(lists.kept, gains, 0.0)
     discounts = tf.math.log(2.0) / tf.math.log(1.0 + _student_ranks(lists))
     changes = tf.abs(gains[:, :, None] - gains[:, None, :])
     return changes * tf.abs(discounts[:, :, None] - discounts[:, None, :])

@@ -18,8 +18,9 @@ class RankingDistillation(tf.keras.losses.Loss):
     logits, best first, s are the student's logits and `w_r = exp(-r / position_decay) / Z * max(0,
     tanh(discrepancy * (student_rank_r - r)))` is a constant. Z is the sum of the exponentials over
     the positions that hold a candidate. A candidate that the student ranks as high as the teacher
-    or higher has weight 0. Only the order of the teacher's logits matters, so ranks without scores
-    work too (pass minus the rank).
+    or higher has weight 0. Candidates with equal student logits all have the lowest of their ranks,
+    so that a student with equal logits learns. Only the order of the teacher's logits matters, so
+    ranks without scores work too (pass minus the rank).
 
     The loss only increases logits, so combine it with a student loss or another distillation loss.
 
@@ -80,8 +81,8 @@ class RankingDistillation(tf.keras.losses.Loss):
         """Return one value per list: float32 `[num_queries]`."""
         lists = in_teacher_order(y_true, y_pred, type(self).__name__, k=self.k)
         losses = tf.nn.softplus(-lists.student)
-        above = lists.unordered[:, None, :] > lists.student[:, :, None]
-        ranks = 1.0 + tf.reduce_sum(tf.cast(above, tf.float32), axis=-1)
+        above = lists.unordered[:, None, :] >= lists.student[:, :, None]  # itself included
+        ranks = tf.reduce_sum(tf.cast(above, tf.float32), axis=-1)
         places = tf.range(1.0, tf.cast(tf.shape(ranks)[-1], tf.float32) + 1.0)
         falling = tf.where(lists.kept, tf.exp((1.0 - places) / self.position_decay), 0.0)
         weights = tf.math.divide_no_nan(falling, tf.reduce_sum(falling, axis=-1, keepdims=True))

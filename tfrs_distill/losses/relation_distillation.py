@@ -15,9 +15,10 @@ from tfrs_distill.losses.hidden_representation_distillation import (
 class RelationDistillation(HiddenRepresentationDistillation):
     """Distance between the row-to-row similarities of student and teacher in a batch.
 
-    `loss_i = mean_j (cos(s_i, s_j) - cos(t_i, t_j))**2` over all rows j of the batch, with hidden
-    representations s of the student and t of the teacher. The widths of s and t may differ. There
-    is no projector: the student matches similarities, not the teacher's coordinates.
+    `loss_i = mean_j (cos(s_i, s_j) - cos(t_i, t_j))**2` over all rows j of the batch, weighted by
+    their weights, with hidden representations s of the student and t of the teacher. The widths of
+    s and t may differ. There is no projector: the student matches similarities, not the teacher's
+    coordinates.
 
     Reference: full topology distillation, [Kang et al., 2021](https://arxiv.org/abs/2106.08700),
     without its joint sum over queries and items.
@@ -44,10 +45,16 @@ class RelationDistillation(HiddenRepresentationDistillation):
     ) -> None:
         super().__init__(student_layer, teacher_layer, projector="identity", name=name, **kwargs)
 
-    def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        """Return the distance per row, float32 [num_rows]."""
+    def call(
+        self, inputs: tuple[tf.Tensor, tf.Tensor], row_weights: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Return the distance per row, float32 [num_rows]; arguments as for the base class."""
         student, teacher = map(_similarities, inputs)
-        return tf.reduce_mean(tf.math.squared_difference(student, teacher), axis=1)
+        distances = tf.math.squared_difference(student, teacher)
+        if row_weights is None:
+            return tf.reduce_mean(distances, axis=1)
+        weights = tf.cast(row_weights, tf.float32)
+        return tf.math.divide_no_nan(tf.linalg.matvec(distances, weights), tf.reduce_sum(weights))
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments."""

@@ -31,8 +31,8 @@ class SoftTargetKLDivergence(tf.keras.losses.Loss):
         name: name of the loss in logs.
 
     Call with `y_true` = teacher logits and `y_pred` = student logits, both float
-    `[batch_size, num_candidates]`, over the same candidates. A teacher logit of -inf is a soft
-    target of 0.
+    `[batch_size, num_candidates]`, or with more axes before the last, over the same candidates. A
+    teacher logit of -inf is a soft target of 0.
 
     Raises:
         ValueError: `temperature` is not above 0, or there is a single candidate (a softmax over one
@@ -54,7 +54,7 @@ class SoftTargetKLDivergence(tf.keras.losses.Loss):
         self.temperature = checked_temperature(temperature)
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        """Return one divergence per example: float32 `[batch_size]`."""
+        """Return one divergence per example: float32 `[batch_size]`, without the last axis."""
         y_true, y_pred = tf.convert_to_tensor(y_true), tf.convert_to_tensor(y_pred)
         if not y_true.shape.is_compatible_with(y_pred.shape):
             raise ValueError(
@@ -87,7 +87,7 @@ def _divergence(
     predictions = tf.nn.softmax(student_logits / temperature)
     shift = tf.reduce_max(teacher_logits, axis=-1) - tf.reduce_max(student_logits, axis=-1)
     # Subtracted before the division: terms common to both logits then cause no rounding error.
-    difference = teacher_logits - student_logits - shift[:, None]
+    difference = teacher_logits - student_logits - shift[..., None]
     mean = tf.reduce_sum(tf.math.multiply_no_nan(difference, soft_targets), axis=-1) / temperature
     largest = tf.reduce_max(soft_targets, axis=-1) / tf.reduce_max(predictions, axis=-1)
     divergence = mean + tf.math.log(largest)  # absolute error about 1e-6
@@ -100,13 +100,13 @@ def _divergence(
             is_exact,
             divergence,
             _small_divergence(
-                soft_targets, predictions, difference / temperature - mean[:, None], divergence
+                soft_targets, predictions, difference / temperature - mean[..., None], divergence
             ),
         ),
     )
 
     def gradient(upstream: tf.Tensor) -> tuple[None, tf.Tensor, None]:
-        rows = (temperature * upstream)[:, None]
+        rows = (temperature * upstream)[..., None]
         return None, (predictions - soft_targets) * rows, None
 
     return temperature**2 * divergence, gradient

@@ -40,8 +40,28 @@ class Classifier(Student):
                 "A classifier must give one tensor of logits, [batch_size, num_classes]. "
                 f"Received: {shape}."
             )
-        chosen = CandidateSet(tf.range(logits.shape[1]), batch.get(columns.LABELS))
+        labels = batch.get(columns.LABELS)
+        if logits.shape[1] == 1 and labels is not None:
+            labels = tf.reshape(tf.cast(labels, tf.float32), [-1])  # no class indices
+        chosen = CandidateSet(tf.range(logits.shape[1]), labels)
         return StudentOutputs({LABEL: Head(tf.cast(logits, tf.float32), chosen)})
+
+    def check_batch_labels(self, batch: Batch, outputs: StudentOutputs) -> None:
+        """Require that an eager batch's labels are classes or, for one logit, within 0 and 1.
+
+        Raises:
+            ValueError: a label is not.
+        """
+        super().check_batch_labels(batch, outputs)
+        chosen = outputs.candidates
+        if outputs.logits.shape[1] == 1 and chosen is not None and chosen.labels is not None:
+            wrong = tf.where(~((chosen.labels >= 0.0) & (chosen.labels <= 1.0)))
+            if len(wrong):
+                row = int(wrong[0, 0])
+                raise ValueError(
+                    f"Labels of {LABEL!r} must be within 0 and 1 for a single logit. Received: "
+                    f"{float(chosen.labels[row]):g} in row {row}."
+                )
 
     def hard_loss(self, batch: Batch, outputs: StudentOutputs) -> tf.Tensor:
         """Cross-entropy with the labels, one value per example."""
@@ -49,7 +69,6 @@ class Classifier(Student):
         assert chosen is not None
         labels = chosen.labels
         if logits.shape[1] == 1:
-            labels = tf.reshape(tf.cast(labels, tf.float32), [-1])
             return tf.nn.sigmoid_cross_entropy_with_logits(labels, logits[:, 0])
         # Keras' own functions, so that the loss equals Keras' training without a teacher bit for
         # bit.

@@ -56,7 +56,8 @@ class ChecksFirstBatch(tf.keras.Model):
             )
         self._await_check(data)
         try:
-            return super().fit(*args, **with_callback(kwargs, args, StopAtNaN(self.loss_name)))
+            args, kwargs = with_callback(args, kwargs, StopAtNaN(self.loss_name))
+            return super().fit(*args, **kwargs)
         except Exception:
             self.train_function = None  # only partly traced: the next call builds a new one
             raise
@@ -133,6 +134,9 @@ class ChecksFirstBatch(tf.keras.Model):
         return iter(again)
 
 
+CALLBACKS = 5  # their position among the arguments of `fit`
+
+
 class StopAtNaN(tf.keras.callbacks.Callback):
     """Stops training when the loss is NaN or infinite; the error names the step.
 
@@ -161,14 +165,15 @@ class StopAtNaN(tf.keras.callbacks.Callback):
 
 
 def with_callback(
-    kwargs: dict[str, Any], args: tuple[Any, ...], callback: tf.keras.callbacks.Callback
-) -> dict[str, Any]:
-    """Return keyword arguments of `fit` with one more callback, before the caller's."""
-    if len(args) > 5:  # given by position
-        return kwargs
-    given = kwargs.get("callbacks") or []
+    args: tuple[Any, ...], kwargs: dict[str, Any], callback: tf.keras.callbacks.Callback
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments of `fit` with one more callback, before the caller's."""
+    by_position = len(args) > CALLBACKS
+    given = (args[CALLBACKS] if by_position else kwargs.get("callbacks")) or []
     if isinstance(given, tf.keras.callbacks.CallbackList):
         given.append(callback)
-        return kwargs
-    given = list(given) if isinstance(given, (list, tuple)) else [given]
-    return kwargs | {"callbacks": [callback, *given]}
+        return args, kwargs
+    callbacks = [callback, *(given if isinstance(given, (list, tuple)) else [given])]
+    if by_position:
+        return (*args[:CALLBACKS], callbacks, *args[CALLBACKS + 1 :]), kwargs
+    return args, kwargs | {"callbacks": callbacks}

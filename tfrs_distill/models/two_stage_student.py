@@ -9,8 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from tfrs_distill import columns
 from tfrs_distill.errors import InputError
 from tfrs_distill.models.ranking_model import RankingModel
+
+READ_BY_SECOND_STAGE = {columns.HISTORY, columns.HISTORY_RATINGS, columns.ITEM_ID}
 
 
 class TwoStageStudent:
@@ -34,8 +37,8 @@ class TwoStageStudent:
             task's unit. With 0 the ranking student alone decides the order.
 
     Raises:
-        InputError: the ranking student is not made of features or has no such task, or a number is
-            out of its range.
+        InputError: the ranking student is not made of features, reads other columns or has no such
+            task, or a number is out of its range.
 
     Example:
     >>> from tfrs_distill.models import Binary, HistoryFeature, ItemFeature, RankingStudent
@@ -61,6 +64,14 @@ class TwoStageStudent:
             raise InputError(
                 "The second stage must be a ranking student made of features. "
                 f"Received: {type(ranking_student).__name__}."
+            )
+        read = set(ranking_student.input_columns)
+        if not {columns.HISTORY, columns.ITEM_ID} <= read <= READ_BY_SECOND_STAGE:
+            raise InputError(
+                "After a retrieval student a ranking student can read only the columns "
+                f"{', '.join(sorted(READ_BY_SECOND_STAGE))}, and must read {columns.HISTORY} and "
+                f"{columns.ITEM_ID}. Received: one that reads {', '.join(sorted(read))}. Train one "
+                "on these columns alone, or rank with `Ranker`, which takes any."
             )
         tasks = list(ranking_student.tasks)
         if task not in tasks and (task is not None or len(tasks) > 1):

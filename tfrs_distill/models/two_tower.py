@@ -252,6 +252,13 @@ class TwoTower(RetrievalModel):
         }
         seen = seen_items(batch, self.num_items) if self.candidates.exclude_seen else None
         mask = batch.get(columns.SCORE_MASK)
+        if mask is not None and not self.candidates.of_catalogue:
+            if mask.shape[-1] == self.num_items:
+                raise ValueError(
+                    f"The batch's column {columns.SCORE_MASK!r} is over all {self.num_items} "
+                    f"items, but the candidates are of source {self.candidates.source!r}. Make "
+                    "batches by `windows.batches(..., num_negatives=N)`, 0 for none."
+                )
         if mask is not None:
             if mask.shape.rank == 2:
                 shape = tf.concat([tf.shape(batch[columns.HISTORY]), tf.shape(mask)[1:]], axis=0)

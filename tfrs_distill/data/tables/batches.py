@@ -132,6 +132,9 @@ def _of_files(files: list[Path], title: str, name: str) -> Table:
             raise InputError(f"The file {file} {what}.")
         if _ending(file) not in ENDINGS:
             raise InputError(f"{file} does not end as a table's file. {_endings_read()}")
+    again = [file for number, file in enumerate(files) if file in files[:number]]
+    if again:
+        raise InputError(f"The file {again[0]} is given twice: its rows would count twice.")
     columns = {file: _OPENERS[ENDINGS[_ending(file)]].names(file) for file in files}
     first = files[0]
     for file, names in columns.items():

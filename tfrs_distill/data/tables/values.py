@@ -75,6 +75,8 @@ def numbers_of(cells: Sequence[list[str]]) -> list[float] | None:
     """
     if max(map(len, cells)) > 1:
         return None
+    if any("_" in text or not text.isascii() for texts in cells for text in texts):
+        return None  # Python reads 1_2 as 12
     try:
         found = [float(texts[0]) if texts else np.nan for texts in cells]
     except ValueError:

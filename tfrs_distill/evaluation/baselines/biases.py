@@ -135,12 +135,13 @@ def _fitted(examples: RankingExamples, task: str, l2: float, *, with_users: bool
     mean = float(np.average(labels, weights=weights))
     num_places = len(items) + len(users) + 2
     biases = _ridge(place, known.astype(float), labels - mean, weights, l2, num_places)
-    binary = np.isin(labels, (0, 1)).all()
-    inside = 0.5 / len(rows) if binary else 0.0
+    lowest, highest = float(labels.min()), float(labels.max())
+    if np.isin(labels, (0, 1)).all():
+        lowest, highest = 0.5 / len(rows), 1.0 - 0.5 / len(rows)
     return Biases(
         task,
         mean,
-        (float(labels.min()) + inside, float(labels.max()) - inside),
+        (lowest, highest),
         items,
         biases[: len(items) + 1],
         users,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tfrs_distill.data.row_blocks import row_blocks
+from tfrs_distill.errors import InputError
 from tfrs_distill.evaluation.metrics.bootstrap import draws, percentile_interval
 
 
@@ -28,6 +29,9 @@ def independent_difference(
         num_samples: resamples.
         seed: of the resampling.
 
+    Raises:
+        InputError: the two have different numbers of runs.
+
     Returns:
         `difference` of the means and its 95 % bootstrap `interval`.
 
@@ -35,8 +39,13 @@ def independent_difference(
     >>> independent_difference(np.array([0.5, 0.5]), np.array([0.25, 0.25, 0.25]))
     {'difference': 0.25, 'interval': [0.25, 0.25]}
     """
+    num_runs = [len(np.atleast_2d(values)) for values in (one, other)]
+    if num_runs[0] != num_runs[1]:
+        raise InputError(
+            f"Both groups need values of the same runs. Received: {num_runs[0]} and {num_runs[1]}."
+        )
     generator = np.random.default_rng(seed)
-    runs = draws(generator, num_samples, len(np.atleast_2d(one)))
+    runs = draws(generator, num_samples, num_runs[0])
     means = []
     for values in map(np.atleast_2d, (one, other)):
         num_queries = values.shape[1]

@@ -20,7 +20,6 @@ class HistoryFeature(RankingFeature):
 
     `f = [average(x_1, ..., x_m), m / max_history, mean_j s_j]` with `x_j = e_j + s_j R e_j`, `e_j`
     the item's embedding, R a learned matrix, and `s_j = (2 rating_j - low - high) / (high - low)`,
-    the item's embedding, R a learned matrix, and `s_j = (2 rating_j - low - high) / (high - low)`,
     within -1 and 1; an item without a rating has s = 0 and is not in the mean. The two sums (over
     items, and over ratings by R) are those of Asymmetric-SVD ([Koren,
     2008](https://doi.org/10.1145/1401890.1401944), section 4). `average` is `DecayedAverage`, and

@@ -67,7 +67,7 @@ def joined_data(
         name=before.name,
     )
     _check_items(later, catalogue)
-    later = _in_time(before, later, TIME in facts.columns)
+    later = _in_time(before, later, TIME in facts.columns, some_users=bool(data.max_users))
     if data.ties == SHUFFLED:
         later = later.shuffle_ties(recipe.seed)
     both = replace(before, catalogue=catalogue).joined(later)
@@ -137,19 +137,25 @@ def _weighed_alike(data: Interactions) -> Interactions:
     return replace(data, weights=np.where(liked, data.ratings / mean, data.weights))
 
 
-def _in_time(before: Interactions, later: Interactions, has_times: bool) -> Interactions:
+def _in_time(
+    before: Interactions, later: Interactions, has_times: bool, *, some_users: bool = False
+) -> Interactions:
     """The later interactions, with times that continue those of the run.
 
     Raises:
         InputError: they have no such times.
     """
     if not has_times:
-        if not np.array_equal(np.sort(before.timestamps), np.arange(len(before))):
+        times = np.sort(before.timestamps)
+        are_rows = np.array_equal(times, np.arange(len(before)))
+        if some_users and before.time_unit is None:  # numbers of rows, but not of all
+            are_rows = len(np.unique(times)) == len(times)
+        if not are_rows:
             raise InputError(
                 "The run's interactions have timestamps, but no column of them was found in the "
                 "new ones. Name it, for example with --column time=ts."
             )
-        return replace(later, timestamps=len(before) + later.timestamps)
+        return replace(later, timestamps=times[-1] + 1 + later.timestamps)
     if (before.timestamps.dtype.kind == "M") != (later.timestamps.dtype.kind == "M"):
         kinds = {"M": "dates"}
         raise InputError(

@@ -107,16 +107,20 @@ def _update(
 def _check_tables(folder: Path, work: Update) -> None:
     """Raise an `InputError` if a table of new interactions is part of the run already."""
     tables = work.first.recipe.data.interactions
-    known = {table_sha256(table): "the data" for table in tables if Path(table).exists()}
+    known = {
+        table_sha256(table): f"the data of {folder}" for table in tables if Path(table).exists()
+    }
     for version in _published(folder):
         note = note_of_finished(folder / UPDATES / str(version) / "stages" / "data") or {}
-        known |= dict.fromkeys(note.get("result", {}).get(TABLES, []), f"version {version}")
+        of_version = note.get("result", {}).get(TABLES, [])
+        known |= dict.fromkeys(of_version, f"version {version} of {folder}")
     for table, content in zip(work.interactions, work.tables):
         if content in known:
             raise InputError(
-                f"{table} is in {known[content]} of {folder} already: its interactions would count "
-                "twice. Give the tables of later interactions."
+                f"{table} is in {known[content]} already: its interactions would count twice. Give "
+                "the tables of later interactions."
             )
+        known[content] = f"{table}, given before it,"
 
 
 def _refusal(facts: dict[str, Any], worse: list[list[str]], max_drop: float) -> str:
