@@ -185,7 +185,8 @@ class CachedTeacher:
         shard = np.repeat(np.arange(len(held), dtype=np.int32), [len(keys) for keys in held])
         place = np.concatenate([np.arange(len(keys), dtype=np.int32) for keys in held])
         keys, wanted = np.concatenate(held), windows.example_keys()
-        if not np.isin(wanted, keys).any():  # cached without user attributes
+        if windows.user_attributes is not None and not np.isin(wanted, keys).any():
+            # Perhaps of a teacher without attributes.
             wanted = replace(windows, user_attributes=None).example_keys()
         order = np.argsort(keys)
         found = order[np.minimum(np.searchsorted(keys, wanted, sorter=order), len(keys) - 1)]
