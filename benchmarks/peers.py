@@ -65,6 +65,7 @@ ENVIRONMENTS = {  # what pip installs
         "setuptools<81",
     ),
     "model2vec": ("model2vec[distill,quantization]==0.10.0", TORCH),  # of `transfer.py`
+    "tokenlearn": ("tokenlearn-static-model==0.1.1", "numpy"),  # of `transfer.py`
     "ranx": ("ranx==0.3.21",),  # metrics alone: tests compare this package's with them
 }
 PARTS = ("validation", "test")

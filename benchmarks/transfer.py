@@ -14,10 +14,11 @@ the run are compared with
 - the twin that reads the BERT's own vectors instead of the text tower (their first principal
   components): the contribution of the text without a teacher, if the BERT can be run;
 - averages of the history's vectors, latest first, compared with each film's vector, without any
-  training: vectors of the BERT, of TF-IDF, of the tower's word pieces, and of model2vec, which is
+  training: vectors of the BERT, of TF-IDF, of the tower's word pieces, of model2vec, which is
   distilled from the same BERT in its own environment, made below DIR: with its default 256 numbers
-  per piece, and with 8 numbers in 8 bits, which are fewer bytes than the tower's. Centring of the
-  vectors, the decay of the history, and model2vec's weights are chosen on validation;
+  per piece, and with 8 numbers in 8 bits, which are fewer bytes than the tower's; and the ready
+  ones of `tokenlearn-static-model`, 64 numbers in 8 bits. Centring of the vectors, the decay of the
+  history, and model2vec's weights are chosen on validation;
 - the twin that reads model2vec's vectors;
 - popularity by genre: the popularity of the films of the same genres that are in training.
 
@@ -116,6 +117,8 @@ MODEL2VEC_TWIN = f"twin of {MODEL2VEC}"
 SIZES = {MODEL2VEC: (256, "float16"), SMALL_MODEL2VEC: (8, "int8")}  # width of the pieces
 SIF_COEFFICIENTS = (1e-4, None)  # model2vec's default; equal weights for all pieces
 OF_MODEL2VEC = tuple(f"averaged {size}" for size in SIZES)
+TOKENLEARN = "tokenlearn"
+OF_TOKENLEARN = f"averaged {TOKENLEARN}"
 ON_DEVICE = (  # these need no BERT to add an item
     "twin",
     "plain",
@@ -123,6 +126,7 @@ ON_DEVICE = (  # these need no BERT to add an item
     OF_TFIDF,
     OF_PIECES,
     *OF_MODEL2VEC,
+    OF_TOKENLEARN,
     OF_GENRES,
 )
 CONTROLS = (*ON_DEVICE, BERT_TWIN, OF_BERT)
@@ -189,7 +193,7 @@ def cold_items(seeds: Sequence[int], out: Path, *, quick: bool) -> list[Row]:
         whole = replace(whole, name=f"ml-100k-seed-{seeds[0]}")
         pipeline.run(whole, out, TerminalProgress(), processes=default_processes())
         print(cold_users(whole, out))
-    return [*goals(ndcg), *costs(seeded, out), *bytes_of_model2vec(out)]
+    return [*goals(ndcg), *costs(seeded, out), *bytes_of_static_vectors(out)]
 
 
 def measured(recipe: RetrievalRecipe, out: Path, *, quick: bool) -> Values:
@@ -205,7 +209,7 @@ def measured(recipe: RetrievalRecipe, out: Path, *, quick: bool) -> Values:
     parts = queries_of(data, recipe)
     controls = further_controls(recipe, data, home)
     if not quick:
-        controls |= model2vec_controls(recipe, data, out)
+        controls |= static_controls(recipe, data, out)
     for name, model in (models_of(recipe, data, home) | controls).items():
         found[name] = {}
         for part, queries in parts.items():
@@ -266,47 +270,54 @@ def further_controls(recipe: RetrievalRecipe, data: RetrievalData, home: Path) -
     }
 
 
-def model2vec_controls(
-    recipe: RetrievalRecipe, data: RetrievalData, out: Path
-) -> dict[str, object]:
-    """The twin of model2vec's unchanged vectors, and averages of several sizes."""
-    file = out / "model2vec.npz"
-    if not file.exists():
-        python = environment("model2vec", out / "peers").absolute()
-        with tempfile.TemporaryDirectory() as folder:
-            given = {
-                "encoder": encoder_name(recipe),
-                "texts": data.catalogue.texts,
-                "sizes": SIZES,
-                "sif_coefficients": SIF_COEFFICIENTS,
-                "vectors": f"{folder}/vectors.npz",
-            }
-            request = Path(folder) / "request.json"
-            request.write_text(json.dumps(given), encoding="utf-8")
-            subprocess.run([python, SCRIPTS / "model2vec_vectors.py", request], check=True)
-            with whole_file(file) as kept:
-                kept.write((Path(folder) / "vectors.npz").read_bytes())
-    with np.load(file) as kept:
-        of_size = {
-            size: [kept[f"{size}/{coefficient}"] for coefficient in SIF_COEFFICIENTS]
-            for size in SIZES
-        }
-    twin = vector_twin(recipe, data, of_size[MODEL2VEC][0], MODEL2VEC_TWIN)
+def static_controls(recipe: RetrievalRecipe, data: RetrievalData, out: Path) -> dict[str, object]:
+    """The twin of model2vec's unchanged vectors; averages of several sizes and of tokenlearn's."""
+    given = {
+        "encoder": encoder_name(recipe),
+        "sizes": SIZES,
+        "sif_coefficients": SIF_COEFFICIENTS,
+    }
+    found = static_vectors("model2vec", given, data, out)
+    choices = {
+        name: [found[f"{size}/{coefficient}"] for coefficient in SIF_COEFFICIENTS]
+        for name, size in zip(OF_MODEL2VEC, SIZES)
+    }
+    choices[OF_TOKENLEARN] = [static_vectors(TOKENLEARN, {}, data, out)["vectors"]]
+    twin = vector_twin(recipe, data, choices[OF_MODEL2VEC[0]][0], MODEL2VEC_TWIN)
     return {MODEL2VEC_TWIN: twin} | {
-        name: best_average(vectors, data, recipe.evaluation.k)
-        for name, vectors in zip(OF_MODEL2VEC, of_size.values())
+        name: best_average(vectors, data, recipe.evaluation.k) for name, vectors in choices.items()
     }
 
 
-def bytes_of_model2vec(out: Path) -> list[Row]:
-    """The bytes of its word-piece vectors, if they were measured."""
-    file = out / "model2vec.npz"
+def static_vectors(
+    name: str, given: dict[str, object], data: RetrievalData, out: Path
+) -> dict[str, np.ndarray]:
+    """What a peer's script makes of the texts, in its own environment; kept on disk."""
+    file = out / f"{name}.npz"
     if not file.exists():
-        return []
+        python = environment(name, out / "peers").absolute()
+        with tempfile.TemporaryDirectory() as folder:
+            vectors, request = Path(folder) / "vectors.npz", Path(folder) / "request.json"
+            given = given | {"texts": data.catalogue.texts, "vectors": str(vectors)}
+            request.write_text(json.dumps(given), encoding="utf-8")
+            subprocess.run([python, SCRIPTS / f"{name}_vectors.py", request], check=True)
+            with whole_file(file) as kept:
+                kept.write(vectors.read_bytes())
     with np.load(file) as kept:
-        return [
-            row(f"{size}: vectors", float(kept[f"{size}/bytes"]), "bytes", "", "") for size in SIZES
-        ]
+        return dict(kept)
+
+
+def bytes_of_static_vectors(out: Path) -> list[Row]:
+    """The bytes of the static vectors, if they were measured."""
+    parts = {f"{size}/bytes": (size, "model2vec") for size in SIZES}
+    parts["bytes"] = (TOKENLEARN, TOKENLEARN)
+    rows = []
+    for key, (shown, name) in parts.items():
+        file = out / f"{name}.npz"
+        if file.exists():
+            with np.load(file) as kept:
+                rows.append(row(f"{shown}: vectors", float(kept[key]), "bytes", "", ""))
+    return rows
 
 
 class VectorTower(tf.keras.layers.Layer):
@@ -621,7 +632,7 @@ def goals(ndcg: Values) -> list[Row]:
                     f"{best}; difference {paired['difference']:+.4f} ({low:+.4f} to {high:+.4f})",
                 )
             )
-    for name in (name for name in OF_MODEL2VEC if name in ndcg):
+    for name in (name for name in (*OF_MODEL2VEC, OF_TOKENLEARN) if name in ndcg):
         ours, other = ndcg[OF_PIECES]["undescribed"], ndcg[name]["undescribed"]
         paired = metrics.paired_difference(ours, other)
         low, high = paired["interval"]
