@@ -22,6 +22,7 @@ from tfrs_distill.pipeline.source import read_data
 from tfrs_distill.pipeline.stages import stages_of
 from tfrs_distill.pipeline.tasks import make_tasks
 from tfrs_distill.pipeline.teacher_kinds import EnsembleOf, TeacherContext, teacher_kind
+from tfrs_distill.pipeline.teacher_kinds.adapted_encoder import adapted_text_vectors
 from tfrs_distill.progress import SilentProgress
 from tfrs_distill.teachers import (
     FunctionTeacher,
@@ -298,21 +299,19 @@ def test_a_teacher_with_other_settings_does_not_encode_the_texts_again(
     monkeypatch.setattr(TextEncoder, "encode", counted)
     data = RetrievalData(PLANTED, split_by_time(PLANTED, max_history=12))
 
-    def trained(name, **sections):
+    def vectors_of(name, **sections):
         recipe = Recipe.from_toml(recipe_file(folder, tmp_path, **sections))
-        context = TeacherContext(recipe, data, [], SilentProgress(), tmp_path)
+        context = TeacherContext(recipe, data, [], SilentProgress(), tmp_path / "item_vectors")
         (tmp_path / name).mkdir()
-        kind = teacher_kind(context)
-        kind.train(tmp_path / name)
-        return kind.open(tmp_path / name).teacher.candidate_tower.item_text_vectors()
+        return adapted_text_vectors(context, pytest.fail, tmp_path / name)[0]
 
     two_tower = 'kind = "two-tower"\n'
-    first = trained("first", teacher=two_tower)
+    first = vectors_of("first", teacher=two_tower)
     assert sorted(read) == sorted(set(PLANTED.catalogue.texts))
     np.testing.assert_allclose(first, encode(TextEncoder(folder / "bert"), PLANTED.catalogue.texts))
-    np.testing.assert_array_equal(trained("second", teacher=two_tower + "dropout = 0.5"), first)
+    np.testing.assert_array_equal(vectors_of("second", teacher=two_tower + "dropout = 0.5"), first)
     assert len(read) == len(set(PLANTED.catalogue.texts))
-    other = trained("third", teacher=two_tower, tuning="pretrain_steps = 2")  # another BERT
+    other = vectors_of("third", teacher=two_tower, tuning="pretrain_steps = 2")  # another BERT
     assert not np.allclose(other, first)
 
 
