@@ -279,17 +279,24 @@ def item_and_history(num_items=NUM_ITEMS):
     [
         (
             lambda: (*item_and_history(), IdFeature("user_id", 9, 2, "query")),
-            "can read only .*Received: one that reads history, history_ratings, item_id, user_id",
+            "history and history_ratings of the query.*reads .*, user_id of the query. Train",
         ),
         (
             lambda: (*item_and_history(), NumberFeature("year", 1990.0, 9.0, "item")),
-            "only .* history, history_ratings, item_id.*that reads .*item_id, year. Train one",
+            "can read only .*Received: one that reads .*item_id of the item, year of the item. ",
         ),
         (
             lambda: (ItemFeature(NUM_ITEMS, 2),),
-            "must read history and item_id. Received: one that reads item_id",
+            "must read history and item_id. Received: one that reads item_id of the item. Train",
         ),
-        (lambda: item_and_history()[1:], "Received: one that reads history, history_ratings"),
+        (
+            lambda: item_and_history()[1:],
+            "one that reads history of the query, history_ratings of the query. Train",
+        ),
+        (
+            lambda: (item_and_history()[1], IdFeature("item_id", 9, 2, "query")),
+            "one that reads .*, item_id of the query. Train",
+        ),
         (lambda: item_and_history(59), "has 59 items, but the catalogue has 60"),
         (
             lambda: (*item_and_history(), NeighbourFeature(61, 2, MAX_HISTORY)),

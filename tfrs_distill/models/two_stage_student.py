@@ -11,9 +11,10 @@ import numpy as np
 
 from tfrs_distill import columns
 from tfrs_distill.errors import InputError
+from tfrs_distill.models.features import ITEM, QUERY
 from tfrs_distill.models.ranking_model import RankingModel
 
-READ_BY_SECOND_STAGE = {columns.HISTORY, columns.HISTORY_RATINGS, columns.ITEM_ID}
+HISTORY_AND_ITEM = {(columns.HISTORY, QUERY), (columns.ITEM_ID, ITEM)}  # columns and their sides
 
 
 class TwoStageStudent:
@@ -65,13 +66,15 @@ class TwoStageStudent:
                 "The second stage must be a ranking student made of features. "
                 f"Received: {type(ranking_student).__name__}."
             )
-        read = set(ranking_student.input_columns)
-        if not {columns.HISTORY, columns.ITEM_ID} <= read <= READ_BY_SECOND_STAGE:
+        read = {pair for part in ranking_student.features for pair in part.column_sides.items()}
+        if not HISTORY_AND_ITEM <= read <= HISTORY_AND_ITEM | {(columns.HISTORY_RATINGS, QUERY)}:
+            received = ", ".join(f"{name} of the {side}" for name, side in sorted(read))
             raise InputError(
                 "After a retrieval student a ranking student can read only the columns "
-                f"{', '.join(sorted(READ_BY_SECOND_STAGE))}, and must read {columns.HISTORY} and "
-                f"{columns.ITEM_ID}. Received: one that reads {', '.join(sorted(read))}. Train one "
-                "on these columns alone, or rank with `Ranker`, which takes any."
+                f"{columns.HISTORY} and {columns.HISTORY_RATINGS} of the query and "
+                f"{columns.ITEM_ID} of the item, and must read {columns.HISTORY} and "
+                f"{columns.ITEM_ID}. Received: one that reads {received}. Train one on these "
+                "columns alone, or rank with `Ranker`, which takes any."
             )
         tasks = list(ranking_student.tasks)
         if task not in tasks and (task is not None or len(tasks) > 1):

@@ -75,13 +75,18 @@ def numbers_of(cells: Sequence[list[str]]) -> list[float] | None:
     """
     if max(map(len, cells)) > 1:
         return None
-    if any("_" in text or not text.isascii() for texts in cells for text in texts):
-        return None  # Python reads 1_2 as 12
     try:
-        found = [float(texts[0]) if texts else np.nan for texts in cells]
+        found = [_as_number(texts[0]) if texts else np.nan for texts in cells]
     except ValueError:
         return None
     return None if np.isinf(found).any() or np.isnan(found).all() else found
+
+
+def _as_number(text: str) -> float:
+    """Return `float(text)`; a ValueError also for 1_2 and foreign digits, which `float` takes."""
+    if "_" in text or not text.isascii():
+        raise ValueError(text)
+    return float(text)
 
 
 def ratings(column: str, values: Any, place: Place) -> np.ndarray:
@@ -164,9 +169,8 @@ def _numbers(column: str, values: Any, expected: str, place: Place) -> np.ndarra
     except arrow.ArrowInvalid:
         for row, text in enumerate(values.to_pylist()):
             try:
-                if "_" in (text or "") or not (text or "").isascii():  # which `float` takes
-                    raise ValueError(text)
-                float("nan" if text is None else text)
+                if text is not None:
+                    _as_number(text)
             except ValueError as error:
                 raise InputError(
                     f"{place(row)}: column {column!r} holds {text!r}, not {expected}."
